@@ -1,0 +1,1 @@
+"""The Slicer side of CMBDetection: panel, engine process, findings as markups, review."""

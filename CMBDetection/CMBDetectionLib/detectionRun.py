@@ -1,0 +1,123 @@
+"""Detection on one volume: export, child process, a second try on the CPU, temporary folder removed at the end."""
+
+import logging
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from .engineProcess import FAILED, EngineProcess, Outcome
+
+
+@dataclass(frozen=True)
+class DetectionOptions:
+    """What the user chose."""
+
+    modality: str
+    model: str
+    operatingPoint: str
+
+
+class DetectionRun:
+    """One detection. `onFinished(run, outcome)` is called once; the result's files exist until it returns."""
+
+    def __init__(self, volumeNode, options, command, onProgress, onFinished):
+        self.volumeNode = volumeNode
+        self._options = options
+        self._command = command
+        self._onProgress = onProgress
+        self._onFinished = onFinished
+        self._folder = None
+        self._imagePath = None
+        self._geometry = None
+        self._processes = []
+        """A QProcess must not die inside its own signal, so each lives as long as the run."""
+
+    def start(self):
+        """Export the volume and start the engine.
+
+        Raises
+        ------
+        OSError
+            If the volume cannot be written to the temporary folder.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="CMBDetection-", dir=slicer.app.temporaryPath))
+        try:
+            self._imagePath = exportVolume(self.volumeNode, self._folder)
+        except OSError:
+            self._removeFolder()
+            raise
+        self._geometry = _geometry(self.volumeNode)
+        self._startEngine("auto")
+
+    def cancel(self):
+        """End the run soon, with an outcome."""
+        self._processes[-1].cancel()
+
+    def stop(self):
+        """End the run before returning, without an outcome."""
+        self._onFinished = None
+        if self._processes:
+            self._processes[-1].stop()
+        self._removeFolder()
+
+    def volumeIsUnchanged(self) -> bool:
+        """Whether the volume is still in the scene and where its voxels were when it was exported."""
+        return bool(slicer.mrmlScene.IsNodePresent(self.volumeNode)) and self._geometry == _geometry(self.volumeNode)
+
+    def _startEngine(self, device):
+        process = EngineProcess(self._command, self._onProgress,
+                                lambda outcome: self._onEngineFinished(outcome, device))
+        self._processes.append(process)
+        arguments = ["detect", str(self._imagePath), "-o", str(self._folder / "result"), "--progress", "json",
+                     "--exit-with-stdin", "--modality", self._options.modality,
+                     "--operating-point", self._options.operatingPoint, "--device", device]
+        if self._options.model:
+            arguments += ["--model", self._options.model]
+        process.start(arguments)
+
+    def _onEngineFinished(self, outcome: Outcome, device):
+        if outcome.status == FAILED and outcome.kind == "cuda_memory" and device != "cpu":
+            self._onProgress(0.0, _("GPU memory ran out, starting again on the CPU"))
+            self._startEngine("cpu")
+            return
+        onFinished, self._onFinished = self._onFinished, None
+        try:
+            if onFinished is not None:
+                onFinished(self, outcome)
+        finally:
+            self._removeFolder()
+
+    def _removeFolder(self):
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder.exists():
+                logging.warning("CMBDetection: the temporary folder %s could not be removed", self._folder)
+
+
+def exportVolume(volumeNode, folder: Path) -> Path:
+    """Write `volumeNode` in its own RAS (parent transforms not applied) to a file that carries its name.
+
+    Raises
+    ------
+    OSError
+        If Slicer cannot write the file.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", volumeNode.GetName() or "").strip("._-")[:80] or "volume"
+    path = folder / f"{name}.nrrd"
+    if not slicer.util.exportNode(volumeNode, str(path), {"useCompression": 0}):
+        raise OSError(_("The volume {name} could not be written to {folder}; check that the disk is not full.").format(
+            name=volumeNode.GetName(), folder=folder))
+    return path
+
+
+def _geometry(volumeNode) -> list[float]:
+    """Return the voxel -> RAS matrix, row by row."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return [matrix.GetElement(row, column) for row in range(4) for column in range(4)]

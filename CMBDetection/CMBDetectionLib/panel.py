@@ -1,0 +1,329 @@
+"""The panel: what each widget does. Detection is in detectionRun, verdicts are in findingsMarkups and review."""
+
+import logging
+from pathlib import Path
+
+import slicer
+import vtk
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from . import dependencies, findingsMarkups, findingsOutline, parameters, review
+from .detectionRun import DetectionOptions, DetectionRun
+from .engineProcess import CANCELLED, FAILED, defaultCommand
+from .findingsTable import fillTable, setUpTable
+
+_UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
+_AFTER_SELECTORS = -100.0
+"""Priority of scene observers: the node selectors (-10) are up to date when the panel looks."""
+
+
+class Panel(VTKObservationMixin):
+    """Puts its widgets into `layout`; `command`, `models` and `ensureTorch` can be replaced in tests."""
+
+    def __init__(self, layout, command=None, models=None, ensureTorch=dependencies.ensureTorch):
+        VTKObservationMixin.__init__(self)
+        self._command = command or defaultCommand()
+        self._models = parameters.detectionModels() if models is None else models
+        self._ensureTorch = ensureTorch
+        self._parameterNode = None
+        self._shown = (None, None)
+        """Volume and findings node that the widgets show."""
+        self._updating = False
+        self._run = None
+        self._lastRun = None
+        """Kept until the next one: its QProcess must not die inside its own signal."""
+        self.widget = slicer.util.loadUI(str(_UI_PATH))
+        layout.addWidget(self.widget)
+        self.ui = slicer.util.childWidgetVariables(self.widget)
+        self.widget.setMRMLScene(slicer.mrmlScene)
+        self._setUpWidgets()
+        self._connectWidgets()
+        self._observeScene()
+        self.attach()
+
+    # Set-up and end
+
+    def _setUpWidgets(self):
+        for combo, choices in ((self.ui.modalityCombo, parameters.modalityChoices()),
+                               (self.ui.modelCombo, self._models),
+                               (self.ui.operatingPointCombo, parameters.operatingPointChoices())):
+            for value, text in choices:
+                combo.addItem(text, value)
+        if not self._models:
+            self.ui.modelCombo.addItem(_("No model installed"), "")
+        self.ui.findingsSelector.addAttribute("vtkMRMLMarkupsFiducialNode", findingsMarkups.RECORD_ATTRIBUTE)
+        setUpTable(self.ui.findingsTable)
+        self.ui.progressBar.setVisible(False)
+
+    def _connectWidgets(self):
+        ui = self.ui
+        ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onVolumeSelected)
+        ui.findingsSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onFindingsSelected)
+        for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo):
+            combo.connect("currentIndexChanged(int)", self._onOptionChanged)
+        ui.detectButton.connect("clicked(bool)", self._onDetectClicked)
+        ui.findingsTable.connect("itemSelectionChanged()", self._onRowSelected)
+        ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
+        ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
+        ui.resetButton.connect("clicked(bool)", self._onResetClicked)
+
+    def _observeScene(self):
+        scene = slicer.vtkMRMLScene
+        for event, method in ((scene.StartCloseEvent, self._onSceneStartClose), (scene.StartImportEvent, self._detach),
+                              (scene.EndBatchProcessEvent, self._onSceneEndBatch),
+                              (scene.NodeRemovedEvent, self._onNodeRemoved)):
+            self.addObserver(slicer.mrmlScene, event, method, priority=_AFTER_SELECTORS)
+
+    def cleanup(self):
+        """Stop a running detection and let go of the scene."""
+        self._stopRun()
+        self._detach()
+        self.removeObservers()
+
+    def attach(self):
+        """Show what the scene's parameter node says."""
+        self._parameterNode = parameters.CMBDetectionLogic().getParameterNode()
+        if self._parameterNode.inputVolume is None:
+            self._parameterNode.inputVolume = _volumeInView()
+        volume = self._parameterNode.inputVolume
+        if volume is not None and self._parameterNode.findings is None:
+            self._parameterNode.findings = findingsMarkups.latestFindingsNode(volume)
+        self._shown = (volume, self._parameterNode.findings)
+        self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
+        self._updateWidgets()
+
+    def _detach(self, caller=None, event=None):
+        if self._parameterNode is not None:
+            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent,
+                                self._onParametersModified)
+        self._parameterNode = None
+        self._shown = (None, None)
+        self._updateWidgets()
+
+    def _onSceneStartClose(self, caller, event):
+        self._stopRun()
+        self._setMessage("")
+        self._detach()
+
+    def _onSceneEndBatch(self, caller, event):
+        """Come back after closing or importing; these are batches, and the node selectors are right at their end."""
+        if self._parameterNode is None:
+            self.attach()
+        else:
+            self._updateWidgets()
+
+    # Parameter node <-> widgets
+
+    def _onParametersModified(self, caller=None, event=None):
+        """Keep volume and findings together: whichever has changed decides the other."""
+        volume, findings = self._parameterNode.inputVolume, self._parameterNode.findings
+        shownVolume, shownFindings = self._shown
+        self._shown = (volume, findings)
+        if volume is not shownVolume or (findings is None and shownFindings is not None):
+            self._parameterNode.findings = findingsMarkups.latestFindingsNode(volume) if volume is not None else None
+        elif findings is not shownFindings:
+            reference = findings.GetNodeReference(findingsMarkups.VOLUME_ROLE)
+            if reference is not None:
+                self._shown = (reference, findings)
+                self._parameterNode.inputVolume = reference
+        self._updateWidgets()
+
+    def _updateWidgets(self):
+        node = self._parameterNode
+        self._updating = True
+        try:
+            self.ui.inputSelector.setCurrentNode(node.inputVolume if node else None)
+            self.ui.findingsSelector.setCurrentNode(node.findings if node else None)
+            if node is not None:
+                _selectValue(self.ui.modalityCombo, node.modality)
+                _selectValue(self.ui.modelCombo, node.model)
+                _selectValue(self.ui.operatingPointCombo, node.operatingPoint)
+        finally:
+            self._updating = False
+        self._observeFindings(node.findings if node else None)
+        self._updateDetectButton()
+
+    def _onVolumeSelected(self, volumeNode):
+        if not self._updating and self._parameterNode is not None:
+            self._parameterNode.inputVolume = volumeNode
+
+    def _onFindingsSelected(self, findingsNode):
+        if not self._updating and self._parameterNode is not None:
+            self._parameterNode.findings = findingsNode
+
+    def _onOptionChanged(self, index):
+        if self._updating or self._parameterNode is None:
+            return
+        node, ui = self._parameterNode, self.ui
+        with slicer.util.NodeModify(node.parameterNode):
+            node.modality, node.model, node.operatingPoint = (
+                _selectedValue(combo) for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo))
+
+    def _onNodeRemoved(self, caller, event):
+        if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run.volumeNode):
+            self._stopRun()
+            self._setMessage(_("Detection was cancelled, because its volume was removed from the scene."))
+        if self._parameterNode is not None:
+            self._onParametersModified()
+
+    # Detection
+
+    def _onDetectClicked(self, checked=False):
+        if self._run is not None:
+            self.ui.detectButton.setEnabled(False)
+            self._setMessage(_("Cancelling…"))
+            self._run.cancel()
+            return
+        self.ui.detectButton.setEnabled(False)  # installing PyTorch keeps the window alive
+        problem = self._ensureTorch()
+        self._setMessage(problem)
+        node = self._parameterNode
+        if not problem and node is not None and node.inputVolume is not None:
+            self._startRun()
+        self._updateDetectButton()
+
+    def _startRun(self):
+        node = self._parameterNode
+        options = DetectionOptions(node.modality, _selectedValue(self.ui.modelCombo), node.operatingPoint)
+        self._run = DetectionRun(node.inputVolume, options, self._command, self._onProgress, self._onRunFinished)
+        self._lastRun = self._run
+        self._onProgress(0.0, _("Starting"))
+        try:
+            self._run.start()
+        except OSError as error:
+            logging.exception("CMBDetection: detection could not start")
+            self._run = None
+            self._setMessage(str(error))
+
+    def _stopRun(self):
+        run, self._run = self._run, None
+        if run is not None:
+            run.stop()
+        self._updateDetectButton()
+
+    def _onProgress(self, fraction, text):
+        self.ui.progressBar.setValue(round(100 * fraction))
+        self.ui.progressBar.setFormat(text + " %p%")
+
+    def _onRunFinished(self, run, outcome):
+        self._run = None
+        try:
+            if outcome.status == FAILED:
+                self._setMessage(outcome.message)
+            elif outcome.status == CANCELLED:
+                self._setMessage(_("Detection cancelled."))
+            elif not run.volumeIsUnchanged():
+                self._setMessage(_("The volume was transformed during detection; detect again."))
+            else:
+                self._showResult(run, outcome)
+        except (OSError, ValueError, KeyError) as error:
+            logging.exception("CMBDetection: the result could not be shown")
+            self._setMessage(_("The result could not be shown: {error}").format(error=error))
+        finally:
+            self._updateDetectButton()
+
+    def _showResult(self, run, outcome):
+        """Add the findings to the scene. They replace older ones of the volume only if nobody has reviewed those."""
+        volume = run.volumeNode
+        result = findingsMarkups.readResult(outcome.files["findings"])
+        outline = findingsOutline.createOutline(volume, outcome.files["labels"]) if result["findings"] else None
+        former = findingsMarkups.latestFindingsNode(volume)
+        if former is not None and findingsMarkups.isUntouched(former):
+            findingsOutline.removeOutline(former)
+            slicer.mrmlScene.RemoveNode(former)
+        findings = findingsMarkups.createFindingsNode(volume, result, outline)
+        if self._parameterNode.inputVolume is volume:
+            self._parameterNode.findings = findings
+        self._setMessage("\n".join(outcome.warnings))
+
+    def _updateDetectButton(self):
+        running = self._run is not None
+        volume = self._parameterNode.inputVolume if self._parameterNode else None
+        button = self.ui.detectButton
+        button.setText(_("Cancel") if running else _("Detect"))
+        self.ui.progressBar.setVisible(running)
+        for widget in (self.ui.inputSelector, self.ui.modalityCombo, self.ui.modelCombo, self.ui.operatingPointCombo):
+            widget.setEnabled(not running)
+        if running:
+            reason = _("Stop the detection")
+        elif not self._models:
+            reason = _("No detection model is installed; install CMBDetection again")
+        elif volume is None or volume.GetImageData() is None:
+            reason = _("Choose a volume first")
+        else:
+            reason = _("Find microbleeds on the volume; it runs in the background")
+        button.setEnabled(running or bool(self._models and volume is not None and volume.GetImageData() is not None))
+        button.setToolTip(reason)
+
+    def _setMessage(self, text):
+        self.ui.messageLabel.setText(text)
+        self.ui.messageLabel.setVisible(bool(text))
+
+    # Findings
+
+    def _observeFindings(self, node):
+        markups = slicer.vtkMRMLMarkupsNode
+        events = (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
+                  slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
+        self.removeObservers(self._onFindingsModified)
+        if node is not None:
+            for event in events:
+                self.addObserver(node, event, self._onFindingsModified)
+        self._onFindingsModified()
+
+    def _onFindingsModified(self, caller=None, event=None):
+        node = self._parameterNode.findings if self._parameterNode else None
+        fillTable(self.ui.findingsTable, node)
+        if node is not None:
+            findingsOutline.colorOutline(node)
+        self.ui.summaryLabel.setText(review.summary(node) if node is not None else _("No detection yet."))
+        self._updateVerdictButtons()
+
+    def _updateVerdictButtons(self):
+        row = self.ui.findingsTable.currentRow()
+        status = findingsMarkups.pointRecord(self._parameterNode.findings, row)["status"] if row >= 0 else None
+        self.ui.acceptButton.setEnabled(row >= 0)
+        self.ui.rejectButton.setEnabled(row >= 0)
+        self.ui.resetButton.setEnabled(status in (findingsMarkups.ACCEPTED, findingsMarkups.REJECTED))
+
+    def _onRowSelected(self):
+        self._updateVerdictButtons()
+        row = self.ui.findingsTable.currentRow()
+        node = self._parameterNode.findings if self._parameterNode else None
+        if node is not None and row >= 0:
+            review.showPosition(findingsMarkups.worldPosition(node, row),
+                                node.GetNodeReference(findingsMarkups.VOLUME_ROLE))
+
+    def _onAcceptClicked(self, checked=False):
+        self._judge(findingsMarkups.ACCEPTED)
+
+    def _onRejectClicked(self, checked=False):
+        self._judge(findingsMarkups.REJECTED)
+
+    def _judge(self, status):
+        node, row = self._parameterNode.findings, self.ui.findingsTable.currentRow()
+        findingsMarkups.setStatus(node, row, status)
+        following = review.nextOpen(node, row)
+        if following is not None:
+            self.ui.findingsTable.setCurrentCell(following, 0)
+
+    def _onResetClicked(self, checked=False):
+        findingsMarkups.setStatus(self._parameterNode.findings, self.ui.findingsTable.currentRow(),
+                                  findingsMarkups.OPEN)
+
+
+def _volumeInView():
+    """Return the active volume of the slice views if it is one that can be examined."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    volumeId = selection.GetActiveVolumeID() if selection is not None else None
+    node = slicer.mrmlScene.GetNodeByID(volumeId) if volumeId else None
+    return node if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" else None
+
+
+def _selectedValue(combo) -> str:
+    return combo.itemData(combo.currentIndex)
+
+
+def _selectValue(combo, value):
+    combo.setCurrentIndex(max(combo.findData(value), 0))

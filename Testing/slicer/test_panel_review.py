@@ -1,0 +1,152 @@
+"""Review in the panel: jump, accept, reject, reset; the table is only a view of the markups node."""
+
+import json
+import unittest
+
+import numpy as np
+import slicer
+import vtk
+from CMBDetectionLib import findingsMarkups
+from panelCase import PanelTestCase, column, expectedPositions, findingsNode, makeVolume, statuses
+
+
+class ReviewTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        self.panel, self.volume = self.makePanel(), makeVolume()
+        self.detect(self.panel, self.volume)
+        self.node, self.table = findingsNode(), self.panel.ui.findingsTable
+
+    def segmentColors(self):
+        segmentation = self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE).GetSegmentation()
+        return [tuple(segmentation.GetNthSegment(index).GetColor())
+                for index in range(segmentation.GetNumberOfSegments())]
+
+    def test_selectingARowCentersAllSlicesAt60Mm(self):
+        for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            sliceNode.SetXYZOrigin(13, -7, 0)  # as after panning
+        self.table.selectRow(2)
+        position = expectedPositions(self.volume)[2]
+        sliceNodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
+        self.assertGreaterEqual(len(sliceNodes), 3)
+        for sliceNode in sliceNodes:
+            width, height = sliceNode.GetDimensions()[:2]
+            center = sliceNode.GetXYToRAS().MultiplyPoint((width / 2, height / 2, 0, 1))[:3]
+            np.testing.assert_allclose(center, position, atol=0.2)
+            fieldOfView = sliceNode.GetFieldOfView()
+            self.assertAlmostEqual(min(fieldOfView[:2]), 60, places=3)
+            self.assertAlmostEqual(fieldOfView[0] / fieldOfView[1], width / height, places=3)
+
+    def test_jumpShowsTheVolumeIfNoViewDoes(self):
+        slicer.util.setSliceViewerLayers(background=makeVolume("other"))
+        self.table.selectRow(0)
+        composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+        self.assertEqual(composite.GetBackgroundVolumeID(), self.volume.GetID())
+
+    def test_jumpKeepsViewsThatShowTheVolumeInFront(self):
+        other = makeVolume("other")
+        slicer.util.setSliceViewerLayers(background=other, foreground=self.volume)
+        self.table.selectRow(0)
+        composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+        self.assertEqual(composite.GetBackgroundVolumeID(), other.GetID())
+
+    def test_verdictButtonsNeedARow(self):
+        ui = self.panel.ui
+        self.assertFalse(ui.acceptButton.isEnabled() or ui.rejectButton.isEnabled() or ui.resetButton.isEnabled())
+        self.table.selectRow(0)
+        self.assertTrue(ui.acceptButton.isEnabled() and ui.rejectButton.isEnabled())
+        self.assertFalse(ui.resetButton.isEnabled())
+
+    def test_acceptStoresAndGoesOn(self):
+        self.table.selectRow(0)
+        self.panel.ui.acceptButton.click()
+        self.assertEqual(statuses(self.node), ["accepted", "open", "open"])
+        self.assertEqual(json.loads(self.node.GetNthControlPointDescription(0))["probability"], 0.9)
+        self.assertTrue(self.node.GetNthControlPointSelected(0))
+        self.assertEqual(self.table.currentRow(), 1)
+        self.assertIn("accepted", column(self.panel, 4)[0])
+        self.assertEqual(self.panel.ui.summaryLabel.text, "3 findings: 1 accepted, 0 rejected, 2 open")
+        self.assertNotEqual(self.segmentColors()[0], self.segmentColors()[1])
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3), expectedPositions(self.volume)[1][2], 3)
+
+    def test_rejectStoresAndGoesOn(self):
+        self.table.selectRow(1)
+        self.panel.ui.rejectButton.click()
+        self.assertEqual(statuses(self.node), ["open", "rejected", "open"])
+        self.assertFalse(self.node.GetNthControlPointSelected(1))
+        self.assertEqual(self.table.currentRow(), 2)
+
+    def test_advanceGoesRoundAndStopsAtTheEnd(self):
+        self.table.selectRow(1)
+        self.panel.ui.acceptButton.click()
+        self.panel.ui.rejectButton.click()
+        self.assertEqual(self.table.currentRow(), 0)
+        self.panel.ui.acceptButton.click()
+        self.assertEqual(statuses(self.node), ["accepted", "accepted", "rejected"])
+        self.assertEqual(self.table.currentRow(), 0)
+        self.assertEqual(self.panel.ui.summaryLabel.text, "3 findings: 2 accepted, 1 rejected, 0 open")
+
+    def test_resetTakesTheVerdictBack(self):
+        self.table.selectRow(2)
+        self.panel.ui.rejectButton.click()
+        self.table.selectRow(2)
+        self.panel.ui.resetButton.click()
+        self.assertEqual(statuses(self.node), ["open", "open", "open"])
+        self.assertTrue(self.node.GetNthControlPointSelected(2))
+        self.assertEqual(self.table.currentRow(), 2)
+        self.assertFalse(self.panel.ui.resetButton.isEnabled())
+        self.assertEqual(len(set(self.segmentColors())), 1)
+
+    def test_pointRemovedBehindThePanel(self):
+        self.table.selectRow(2)
+        self.node.RemoveNthControlPoint(0)
+        self.assertEqual(column(self.panel, 0), ["2", "3"])
+        self.assertEqual(self.table.currentRow(), 1, "the selected finding stays selected")
+        outline = self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        visible = [bool(outline.GetDisplayNode().GetSegmentVisibility(outline.GetSegmentation().GetNthSegmentID(index)))
+                   for index in range(3)]
+        self.assertEqual(visible, [False, True, True])
+        self.panel.ui.acceptButton.click()
+        self.assertEqual(statuses(self.node), ["open", "accepted"])
+        self.node.RemoveAllControlPoints()
+        self.assertEqual(self.table.rowCount, 0)
+        self.assertFalse(self.panel.ui.acceptButton.isEnabled())
+
+    def test_selectedPointRemovedBehindThePanel(self):
+        self.table.selectRow(1)
+        self.node.RemoveNthControlPoint(1)
+        self.assertFalse(self.panel.ui.acceptButton.isEnabled())
+        self.assertEqual(self.table.selectedItems(), [])
+
+    def test_pointAddedByHandCanBeJudged(self):
+        self.node.AddControlPointWorld(vtk.vtkVector3d(1, -2, 3), "mine")
+        self.node.SetNthControlPointDescription(3, "seen on FLAIR")
+        self.assertEqual(column(self.panel, 0), ["1", "2", "3", "–"])
+        self.assertEqual(column(self.panel, 3)[3], "R 1  P 2  S 3")
+        self.table.selectRow(3)
+        self.panel.ui.acceptButton.click()
+        self.assertEqual(json.loads(self.node.GetNthControlPointDescription(3)),
+                         {"note": "seen on FLAIR", "status": "accepted"})
+
+    def test_nodeRemovedBehindThePanel(self):
+        self.table.selectRow(0)
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.assertEqual(self.table.rowCount, 0)
+        self.assertFalse(self.panel.ui.acceptButton.isEnabled())
+        self.assertIsNone(self.panel.ui.findingsSelector.currentNode())
+        self.assertEqual(self.panel.ui.summaryLabel.text, "No detection yet.")
+
+    def test_eachVolumeHasItsFindings(self):
+        other = makeVolume("other")
+        self.panel.ui.inputSelector.setCurrentNode(other)
+        self.assertEqual(self.table.rowCount, 0)
+        self.panel.ui.findingsSelector.setCurrentNode(self.node)
+        self.assertIs(self.panel.ui.inputSelector.currentNode(), self.volume)
+        self.panel.ui.inputSelector.setCurrentNode(other)
+        self.panel.ui.inputSelector.setCurrentNode(self.volume)
+        self.assertEqual(self.table.rowCount, 3)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,173 @@
+"""The panel and the scene: close, save and reload, parent transforms."""
+
+import unittest
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from CMBDetectionLib import findingsMarkups
+from panelCase import PanelTestCase, expectedPositions, findingsNode, makeVolume, statuses, worldPositions
+
+
+class SceneTest(PanelTestCase):
+    def startSlowRun(self):
+        panel, volume = self.makePanel("slow"), makeVolume()
+        panel.ui.inputSelector.setCurrentNode(volume)
+        panel.ui.detectButton.click()
+        self.waitForProgress(panel)
+        return panel, volume
+
+    def checkStopped(self, panel):
+        self.assertFalse(self.childIsAlive())
+        self.assertEqual(panel.ui.detectButton.text, "Detect")
+        self.assertTrue(panel.ui.progressBar.isHidden())
+        slicer.app.processEvents()
+        self.assertEqual(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"), [])
+
+    def test_sceneCloseDuringDetection(self):
+        panel, _volume = self.startSlowRun()
+        slicer.mrmlScene.Clear(False)
+        self.checkStopped(panel)
+        self.assertFalse(panel.ui.detectButton.isEnabled())
+        self.assertIsNone(panel.ui.inputSelector.currentNode())
+
+    def test_volumeRemovedDuringDetection(self):
+        panel, volume = self.startSlowRun()
+        slicer.mrmlScene.RemoveNode(volume)
+        self.checkStopped(panel)
+        self.assertIn("removed from the scene", panel.ui.messageLabel.text)
+
+    def test_volumeHardenedDuringDetection(self):
+        panel, volume = self.makePanel(), makeVolume()
+        panel.ui.inputSelector.setCurrentNode(volume)
+        panel.ui.detectButton.click()
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, 5)
+        volume.ApplyTransformMatrix(matrix)
+        self.waitForEnd(panel)
+        self.assertIn("transformed during detection", panel.ui.messageLabel.text)
+        self.assertEqual(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"), [])
+
+    def test_sceneCloseEmptiesThePanel(self):
+        panel = self.makePanel()
+        self.detect(panel, makeVolume())
+        panel.ui.findingsTable.selectRow(0)
+        slicer.mrmlScene.Clear(False)
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+        self.assertFalse(panel.ui.acceptButton.isEnabled())
+        self.assertEqual(panel.ui.summaryLabel.text, "No detection yet.")
+        self.detect(panel, makeVolume("next"))
+        self.assertEqual(panel.ui.findingsTable.rowCount, 3)
+
+    def test_saveClearReload(self):
+        panel, volume = self.makePanel(), makeVolume()
+        panel.ui.modalityCombo.setCurrentIndex(panel.ui.modalityCombo.findData("swi"))
+        self.detect(panel, volume)
+        panel.ui.findingsTable.selectRow(0)
+        panel.ui.acceptButton.click()
+        panel.ui.rejectButton.click()
+        positions = worldPositions(findingsNode())
+        record = findingsNode().GetAttribute(findingsMarkups.RECORD_ATTRIBUTE)
+        path = str(Path(self.folder.name) / "scene.mrb")
+        self.assertTrue(slicer.util.saveScene(path))
+        slicer.mrmlScene.Clear(False)
+        slicer.util.loadScene(path)
+
+        node = findingsNode()
+        self.assertEqual(statuses(node), ["accepted", "rejected", "open"])
+        np.testing.assert_allclose(worldPositions(node), positions, atol=1e-3)
+        self.assertEqual(node.GetAttribute(findingsMarkups.RECORD_ATTRIBUTE), record)
+        self.assertTrue(node.GetLocked() and node.GetNthControlPointLocked(0))
+        volume = node.GetNodeReference(findingsMarkups.VOLUME_ROLE)
+        self.assertEqual(volume.GetName(), "vol")
+        outline = node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        self.assertEqual(outline.GetSegmentation().GetNumberOfSegments(), 3)
+        self.assertFalse(outline.GetDisplayNode().GetVisibility2DFill())
+        self.assertIs(panel.ui.inputSelector.currentNode(), volume)
+        self.assertIs(panel.ui.findingsSelector.currentNode(), node)
+        self.assertEqual(panel.ui.modalityCombo.currentText, "SWI")
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 1 rejected, 1 open")
+
+        panel.ui.findingsTable.selectRow(2)
+        panel.ui.acceptButton.click()
+        self.assertEqual(statuses(node), ["accepted", "rejected", "accepted"])
+        self.detect(panel, volume)
+        self.assertTrue(slicer.mrmlScene.IsNodePresent(node), "reviewed findings are kept after reload, too")
+
+    def test_emptyResultSurvivesReload(self):
+        panel = self.makePanel("empty")
+        self.detect(panel, makeVolume())
+        path = str(Path(self.folder.name) / "scene.mrb")
+        slicer.util.saveScene(path)
+        slicer.mrmlScene.Clear(False)
+        slicer.util.loadScene(path)
+        self.assertEqual(panel.ui.summaryLabel.text, "No microbleeds found.")
+
+    def test_newPanelShowsTheScene(self):
+        panel, volume = self.makePanel(), makeVolume()
+        self.detect(panel, volume)
+        panel.cleanup()
+        again = self.makePanel()
+        self.assertIs(again.ui.inputSelector.currentNode(), volume)
+        self.assertEqual(again.ui.findingsTable.rowCount, 3)
+
+    def test_cleanedPanelLetsGoOfTheScene(self):
+        panel = self.makePanel()
+        self.detect(panel, makeVolume())
+        panel.cleanup()
+        findingsNode().RemoveAllControlPoints()
+        slicer.mrmlScene.Clear(False)
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+
+
+class TransformTest(PanelTestCase):
+    def checkUnder(self, transform, toWorld):
+        panel, volume = self.makePanel(), makeVolume()
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        self.detect(panel, volume)
+        node = findingsNode()
+        expected = np.array([toWorld(position) for position in expectedPositions(volume)])
+        np.testing.assert_allclose(worldPositions(node), expected, atol=1e-2)
+        self.assertIs(volume.GetParentTransformNode(), transform, "the volume is not hardened")
+        outline = node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        segmentId = outline.GetSegmentation().GetNthSegmentID(0)
+        np.testing.assert_allclose(outline.GetSegmentCenterRAS(segmentId), expected[0], atol=1.0)
+        panel.ui.findingsTable.selectRow(1)
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        np.testing.assert_allclose([sliceNode.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)],
+                                   expected[1], atol=1e-2)
+        return panel, node
+
+    def test_linearParent(self):
+        matrix = vtk.vtkMatrix4x4()
+        transform = vtk.vtkTransform()
+        transform.RotateZ(30)
+        transform.Translate(5, -10, 15)
+        matrix.DeepCopy(transform.GetMatrix())
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "pose")
+        node.SetMatrixTransformToParent(matrix)
+        panel, _findings = self.checkUnder(node, lambda position: matrix.MultiplyPoint((*position, 1))[:3])
+
+        before = panel.ui.findingsTable.item(0, 3).text()
+        matrix.SetElement(0, 3, matrix.GetElement(0, 3) + 40)
+        node.SetMatrixTransformToParent(matrix)
+        self.assertNotEqual(panel.ui.findingsTable.item(0, 3).text(), before, "the table follows the transform")
+
+    def test_nonLinearParent(self):
+        spline = vtk.vtkThinPlateSplineTransform()
+        spline.SetBasisToR()
+        source, target = vtk.vtkPoints(), vtk.vtkPoints()
+        for corner in np.ndindex(2, 2, 2):
+            point = np.array(corner) * 60.0 - 30
+            source.InsertNextPoint(point)
+            target.InsertNextPoint(point * 1.1 + [0, 3 * corner[0], 2 * corner[1]])
+        spline.SetSourceLandmarks(source)
+        spline.SetTargetLandmarks(target)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode", "warp")
+        node.SetAndObserveTransformToParent(spline)
+        self.checkUnder(node, spline.TransformPoint)
+
+
+if __name__ == "__main__":
+    unittest.main()
