@@ -1,0 +1,1 @@
+"""Comparison of findings with a reference: matching rules, rates, and whole folders of results."""
