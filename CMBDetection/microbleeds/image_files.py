@@ -1,0 +1,180 @@
+"""One NIfTI, NRRD or MHA/MHD file with SimpleITK: its header is judged first, its voxels are read after that."""
+
+import gzip
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from .errors import InputError
+from .volume import Volume
+
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+GRID_TOLERANCE_MM = 0.1
+"""Headers of the same grid, written by different programs, differ by their rounding."""
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""SimpleITK and DICOM count towards the left and the back."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """A float32 volume, the files that it came from, what DICOM says about it, and sentences for the user."""
+
+    volume: Volume
+    files: tuple[Path, ...]
+    metadata: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+def read_image(path: Path) -> ReadImage:
+    """Read one image file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, damaged, in another format, or not one 3-D volume of real numbers.
+    """
+    reader = _open(path)
+    _check_header(reader, path.name)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        _check_length(path, reader)
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    # axes of length 1 after the third are dropped
+    reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
+    try:
+        with silence():
+            volume = volume_from_itk(reader.Execute())
+    except RuntimeError:
+        raise damaged(path.name) from None
+    return ReadImage(volume, (path, *_data_files(path)), warnings=_check_orientations(reader, volume))
+
+
+def volume_from_itk(image: sitk.Image) -> Volume:
+    """Return a SimpleITK image as a volume, (i, j, k) and RAS."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    affine[:3, 3] = image.GetOrigin()
+    return Volume(np.ascontiguousarray(sitk.GetArrayViewFromImage(image).T), LPS_TO_RAS @ affine)
+
+
+def damaged(name: str) -> InputError:
+    """Return the error for a file that ITK cannot make sense of."""
+    return InputError(f"{name} is not an image or is damaged (cut off?); copy or export it again.")
+
+
+def too_many_values(name: str, components: int) -> InputError:
+    """Return the error for colour and vector images."""
+    return InputError(f"{name} has {components} values per voxel (colour, or several volumes in one); choose one "
+                      "grey-value volume first.")
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep from the user what ITK, and the libraries under it that write to file descriptor 2, have to say."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    stderr, nowhere = (os.dup(2), os.open(os.devnull, os.O_WRONLY)) if sys.stderr else (None, None)
+    try:
+        if nowhere is not None:
+            sys.stderr.flush()
+            os.dup2(nowhere, 2)
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if nowhere is not None:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            os.close(nowhere)
+
+
+def _open(path: Path) -> sitk.ImageFileReader:
+    """Return a reader that has read the header."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(132)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; check the path.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path and your permissions.") from None
+    if not start:
+        raise InputError(f"{path.name} is empty (0 bytes); copy or export it again.")
+    if start[128:] == b"DICM":
+        raise InputError(f"{path.name} is a single DICOM file; give the folder that holds the whole series, or convert "
+                         "a multi-frame file to NIfTI first.")
+    if not path.name.lower().endswith(IMAGE_SUFFIXES):
+        raise InputError(f"{path.name} is not in a format that can be read; give NIfTI (.nii, .nii.gz), NRRD, MHA/MHD "
+                         "or the folder of a DICOM series.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        with silence():
+            reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "orthonormal" in str(error):
+            raise InputError(f"{path.name} has sheared axes or a broken orientation in its header; resample it to a "
+                             "grid with perpendicular axes first.") from None
+        raise damaged(path.name) from None
+    return reader
+
+
+def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
+    size = reader.GetSize()
+    shape = "×".join(map(str, size))
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise InputError(f"{name} has complex values; save the magnitude as a volume of its own first.")
+    if reader.GetNumberOfComponents() > 1:
+        raise too_many_values(name, reader.GetNumberOfComponents())
+    if len(size) > 3 and max(size[3:]) > 1:
+        raise InputError(f"{name} is {len(size)}-D ({shape}); choose one echo or volume and save it as 3-D first.")
+    if len(size) < 3:
+        raise InputError(f"{name} is 2-D ({shape}); give the whole 3-D volume.")
+
+
+def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Refuse a NIfTI file that was cut off: ITK reads it without a word, with zeros for what is missing."""
+    header_bytes, voxel_bits = (float(reader.GetMetaData(key)) for key in ("vox_offset", "bitpix"))
+    expected = header_bytes + np.prod(reader.GetSize(), dtype=float) * voxel_bits / 8
+    with open(path, "rb") as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+    length = 0
+    try:
+        with gzip.open(path) if zipped else open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                length += len(chunk)
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise damaged(path.name) from None
+    if length < expected:
+        raise damaged(path.name)
+
+
+def _check_orientations(reader: sitk.ImageFileReader, volume: Volume) -> tuple[str, ...]:
+    """Warn if the header of a NIfTI file leaves the place of the scan open."""
+    if not reader.HasMetaDataKey("sform_code"):
+        return ()
+    if int(reader.GetMetaData("sform_code")) > 0:
+        sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
+        difference_mm = np.abs(sform - volume.affine[:3]) @ [*volume.shape, 1]
+        if difference_mm.max() > GRID_TOLERANCE_MM:
+            return ("The header gives two different positions (sform against qform and voxel size); the one that "
+                    "3D Slicer uses is taken, other programs may show the scan elsewhere.",)
+    elif int(reader.GetMetaData("qform_code")) == 0:
+        return ("The header gives no orientation, so left and right are not known; positions are uncertain.",)
+    return ()
+
+
+def _data_files(path: Path) -> tuple[Path, ...]:
+    """Return the file that holds the voxels of a detached header (.mhd, .nhdr), if there is one."""
+    if path.suffix.lower() not in (".mhd", ".nhdr"):
+        return ()
+    found = re.search(r"^(?:ElementDataFile\s*=|data file:)\s*(.+?)\s*$", path.read_text(errors="replace"),
+                      re.MULTILINE | re.IGNORECASE)
+    data = path.parent / found[1] if found else path
+    return (data,) if data != path and data.is_file() else ()
