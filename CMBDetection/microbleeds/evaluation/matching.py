@@ -19,7 +19,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from ..geometry import apply_affine, ras_to_voxel
+from ..components import region_voxels
+from ..geometry import ras_to_voxel, voxel_to_ras
 from ..volume import Volume
 
 CENTRE_LIMIT_MM = 5.0
@@ -61,8 +62,8 @@ class Lesions:
     Attributes
     ----------
     centres_ras : (n, 3) RAS mm
-    voxels : n arrays of flat voxel indices
-        The region of each lesion on the grid of the prediction.
+    voxels : n int arrays (m, 3)
+        Voxels (i, j, k) of each lesion on the grid of the prediction.
     """
 
     centres_ras: np.ndarray
@@ -71,11 +72,9 @@ class Lesions:
 
 def lesions_from_clusters(clusters: Volume) -> Lesions:
     """Return the lesions of a map in which each cluster has its own number from 1 on."""
-    flat = clusters.data.ravel()
-    filled = np.flatnonzero(flat)
-    order = filled[np.argsort(flat[filled], kind="stable")]
-    voxels = tuple(np.split(order, np.flatnonzero(np.diff(flat[order])) + 1)) if order.size else ()
-    return Lesions(_centres_ras(voxels, clusters), voxels)
+    voxels = tuple(region_voxels(clusters.data, int(clusters.data.max(initial=0))))
+    centres = [region.mean(axis=0) for region in voxels]
+    return Lesions(voxel_to_ras(clusters, np.reshape(centres, (-1, 3))), voxels)
 
 
 def lesions_from_points(points_ras: np.ndarray, diameters_mm: np.ndarray, grid: Volume) -> Lesions:
@@ -104,12 +103,11 @@ def match_clusters(clusters: Volume, lesions: Lesions) -> Counts:
     lesions : Lesions
         On the same grid.
     """
-    flat = clusters.data.ravel()
-    on_lesion = [np.unique(flat[voxels]) for voxels in lesions.voxels]
+    on_lesion = [np.unique(clusters.data[tuple(voxels.T)]) for voxels in lesions.voxels]
     on_lesion = [numbers[numbers > 0] for numbers in on_lesion]
     found = sum(numbers.size > 0 for numbers in on_lesion)
     correct = np.unique(np.concatenate(on_lesion)).size if on_lesion else 0
-    return Counts(len(lesions.voxels), found, int(flat.max(initial=0)), correct)
+    return Counts(len(lesions.voxels), found, int(clusters.data.max(initial=0)), correct)
 
 
 def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM) -> Counts:
@@ -141,20 +139,13 @@ def cluster_centres_ras(clusters: Volume) -> np.ndarray:
     return lesions_from_clusters(clusters).centres_ras
 
 
-def _centres_ras(voxels: tuple[np.ndarray, ...], grid: Volume) -> np.ndarray:
-    centres = [np.mean(np.unravel_index(region, grid.shape), axis=1) for region in voxels]
-    return apply_affine(grid.affine, np.reshape(centres, (-1, 3)))
-
-
 def _touched(point_ras: np.ndarray, radius_mm: float, grid: Volume) -> np.ndarray:
-    """Return the flat indices of the voxels whose extent comes within `radius_mm` of a point."""
+    """Return the voxels (n, 3) whose extent comes within `radius_mm` of a point."""
     centre = ras_to_voxel(grid, point_ras)
     reach = radius_mm / grid.spacing + 0.5
     first = np.maximum(np.ceil(centre - reach), 0).astype(int)
     last = np.minimum(np.floor(centre + reach) + 1, grid.shape).astype(int)
-    if (first >= last).any():
-        return np.empty(0, dtype=int)
+    last = np.maximum(first, last)
     index = np.stack(np.meshgrid(*map(np.arange, first, last), indexing="ij"), axis=-1).reshape(-1, 3)
     gap_mm = np.maximum(np.abs(index - centre) - 0.5, 0) * grid.spacing
-    index = index[np.linalg.norm(gap_mm, axis=1) <= radius_mm]
-    return np.ravel_multi_index(tuple(index.T), grid.shape)
+    return index[np.linalg.norm(gap_mm, axis=1) <= radius_mm]
