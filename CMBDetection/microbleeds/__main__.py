@@ -1,0 +1,7 @@
+"""``python -m microbleeds`` is ``cmbdetect``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,156 @@
+"""The command ``cmbdetect``: detect, demo and evaluate.
+
+Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
+failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
+"""
+
+import _thread
+import argparse
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .batch import CANCELLED, OK, Job, make_folder, run_scans, tell
+from .progress import Reporter, make_reporter
+from .resources import resource_path
+from .settings import MODALITIES, OPERATING_POINTS
+
+SAMPLE = "Sample/simulated_T2star.nii.gz"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+"""Read by torch, numpy and SimpleITK when they are first imported."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``cmbdetect`` with the given arguments, by default those of the process, and return the exit code."""
+    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    previous = signal.signal(signal.SIGTERM, _cancel)
+    try:
+        return _run(options, make_reporter(options.progress))
+    except BrokenPipeError:
+        # whoever read our output is gone; this keeps Python from complaining about it once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANCELLED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(options: argparse.Namespace, reporter: Reporter) -> int:
+    try:
+        exit_code = options.command(options, reporter)
+    except KeyboardInterrupt:
+        exit_code = CANCELLED
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        exit_code = tell(error, None, options.debug, reporter)
+    reporter.done(exit_code)
+    return exit_code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cmbdetect", description="Find cerebral microbleeds on T2*-GRE, SWI and QSM. Not for clinical use.")
+    parser.add_argument("--version", action="version", version=f"cmbdetect {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    detect = commands.add_parser("detect", help="detect microbleeds in one or more scans")
+    detect.add_argument("images", nargs="+", metavar="IMAGE", help="NIfTI, NRRD or MHA file, or DICOM series folder")
+    detect.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    _add_detection_options(detect)
+    detect.set_defaults(command=_detect)
+
+    demo = commands.add_parser("demo", help="detect microbleeds in the bundled simulated scan, or in yours")
+    demo.add_argument("images", nargs="*", metavar="IMAGE", help="scans of your own")
+    demo.add_argument("-o", "--output", type=Path, default=Path("cmbdetect-demo"), metavar="DIR",
+                      help="folder for the results (default: %(default)s)")
+    _add_detection_options(demo)
+    demo.set_defaults(command=_demo)
+
+    evaluate = commands.add_parser("evaluate", help="compare results with a reference")
+    evaluate.add_argument("--predictions", type=Path, required=True, metavar="DIR",
+                          help="folder with S_desc-cmb_dseg.nii.gz and S_desc-cmb_findings.json of each scan S")
+    evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR|TABLE",
+                          help="folder with a label map of each scan (S_desc-cmb_truth.nii.gz, S_dseg.nii.gz or "
+                               "S.nii.gz), or a TSV or CSV table of points (subject, R_mm, A_mm, S_mm)")
+    evaluate.add_argument("-o", "--output", type=Path, metavar="DIR",
+                          help="folder for evaluation.tsv and evaluation.json")
+    evaluate.add_argument("--debug", action="store_true", help="print tracebacks")
+    evaluate.set_defaults(command=_evaluate, progress="none")
+    return parser
+
+
+def _add_detection_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto")
+    parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
+    parser.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
+    parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0])
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="processor cores to use (default: all)")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a number of cores, 1 or more")
+    return value
+
+
+def _detect(options: argparse.Namespace, reporter: Reporter) -> int:
+    if options.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    if options.threads:
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))
+    job = Job(folder=options.output, model=options.model, modality=options.modality,
+              operating_point=options.operating_point, device=options.device, mask=options.mask,
+              retry_on_cpu=options.progress != "json", debug=options.debug)
+    return run_scans(options.images, job, reporter)
+
+
+def _demo(options: argparse.Namespace, reporter: Reporter) -> int:
+    spoken = options.progress != "json"
+    if not options.images:
+        options.images = [str(resource_path(SAMPLE))]
+        if spoken:
+            print("The bundled scan is simulated; it is not a patient's.", flush=True)
+    exit_code = _detect(options, reporter)
+    if spoken and exit_code == OK:
+        print(f"All results are in {options.output.resolve()}; open the report in a browser.")
+    return exit_code
+
+
+def _evaluate(options: argparse.Namespace, reporter: Reporter) -> int:
+    from .evaluation.evaluate import evaluate_folders, text_tables, write_evaluation
+
+    evaluation = evaluate_folders(options.predictions, options.truth)
+    print(text_tables(evaluation))
+    if options.output:
+        make_folder(options.output)
+        write_evaluation(evaluation, options.output)
+    return OK
+
+
+def _cancel(signal_number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _exit_with_stdin() -> None:
+    """Cancel when standard input closes: that of a child whose parent was killed does, whatever killed it."""
+    # os.read, because a thread inside sys.stdin.read makes Python abort at a normal exit
+    while os.read(0, 4096):
+        pass
+    # the main thread gets a second to remove what it was writing, unless it is deep in a library
+    _thread.interrupt_main()
+    time.sleep(1)
+    os._exit(CANCELLED)
