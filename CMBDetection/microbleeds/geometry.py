@@ -127,8 +127,11 @@ def resample_like(volume: Volume, like: Volume, order: int) -> Volume:
 
 
 def _smooth_before_coarsening(data: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Gaussian-filter (i, j, k) data for samples `step` voxels apart; sigma as in scikit-image's ``resize``."""
-    sigma = np.where(step > 1 + _EQUAL_SPACING, (step - 1) / 2, 0)
+    """Gaussian-filter (i, j, k) data for samples `step` voxels apart.
+
+    A profile as wide at half height as a voxel becomes as wide as the distance of the samples.
+    """
+    sigma = np.where(step > 1 + _EQUAL_SPACING, np.sqrt(np.maximum(step**2 - 1, 0) / (8 * np.log(2))), 0)
     return ndimage.gaussian_filter(data, sigma, mode="nearest") if sigma.any() else data
 
 

@@ -33,6 +33,10 @@ _MARKUPS_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modul
                    "markups-schema-v1.0.3.json#")
 _POINT_ORIENTATION = [-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, 0.0, 0.0, 1.0]
 """What Slicer writes for a point without an orientation."""
+_POINT_DISPLAY = {"visibility": True, "glyphType": "StarBurst2D", "useGlyphScale": False, "glyphSize": 12.0,
+                  "selectedColor": [1.0, 0.8, 0.2], "color": [0.6, 0.6, 0.6], "propertiesLabelVisibility": False,
+                  "pointLabelsVisibility": True, "textScale": 2.5}
+"""Rays that leave the middle free, so that the lesion stays visible."""
 
 
 def write_result(result: DetectionResult, labels: Volume, scan_volume: Volume, stem: str, folder: Path,
@@ -147,7 +151,7 @@ def markups_json(result: DetectionResult) -> dict[str, Any]:
                        "position": finding["ras_mm"], "orientation": _POINT_ORIENTATION, "selected": True,
                        "locked": True, "visibility": True, "positionStatus": "defined"})
     markup = {"type": "Fiducial", "coordinateSystem": "RAS", "coordinateUnits": "mm", "locked": True,
-              "labelFormat": "CMB-%d", "controlPoints": points}
+              "labelFormat": "CMB-%d", "controlPoints": points, "display": _POINT_DISPLAY}
     return {"@schema": _MARKUPS_SCHEMA, "markups": [markup]}
 
 
