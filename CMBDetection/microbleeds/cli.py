@@ -89,13 +89,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_detection_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto")
+    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto",
+                        help="kind of scan (default: told from the scan itself)")
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
     parser.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
-    parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0])
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0],
+                        help="sensitive finds more and is wrong more often (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                        help="where the networks run (default: the graphics card if there is one)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor cores to use (default: all)")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
+                        help="json writes one object per line (default: %(default)s)")
     parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
     parser.add_argument("--debug", action="store_true", help="print tracebacks")
 
