@@ -15,9 +15,12 @@ import qt
 from slicer.i18n import tr as _
 
 DONE, CANCELLED, FAILED = "done", "cancelled", "failed"
-_KILLED_BY_SYSTEM = (9, -9, 137)
-"""Exit codes after SIGKILL: seen directly, through Python's subprocess, through a shell or launcher."""
-_GRACE_MS = 1000
+_EXIT_CODES_OF_KILL = (9, 137)
+"""After SIGKILL, as seen directly and through a shell."""
+_LAUNCHER_SAW_CRASH = b"exit abnormally"
+"""What PythonSlicer writes, with exit code 1, when the interpreter behind it was killed or crashed."""
+_GRACE_MS = 1400
+"""The engine takes up to a second to remove what it was writing."""
 _LOG_LENGTH = 8000
 
 
@@ -78,7 +81,7 @@ class EngineProcess:
         process.start(self._command.program, [*self._command.arguments, *arguments])
 
     def cancel(self):
-        """Ask the child to end, kill it if it has not after a second; `onFinished` follows."""
+        """Ask the child to end, kill it if it does not; `onFinished` follows."""
         self._cancelled = True
         self._process.closeWriteChannel()
         self._killTimer.start(_GRACE_MS)
@@ -99,7 +102,7 @@ class EngineProcess:
             self._process.kill()
 
     def _readOutput(self):
-        self._pending += self._process.readAllStandardOutput().data()
+        self._pending += _bytes(self._process.readAllStandardOutput())
         *lines, self._pending = self._pending.split(b"\n")
         for line in lines:
             self._onLine(line)
@@ -120,7 +123,7 @@ class EngineProcess:
             self._files = event["files"]
 
     def _readLog(self):
-        self._log = (self._log + self._process.readAllStandardError().data())[-_LOG_LENGTH:]
+        self._log = (self._log + _bytes(self._process.readAllStandardError()))[-_LOG_LENGTH:]
 
     def _onError(self, error):
         if error == qt.QProcess.FailedToStart:
@@ -140,7 +143,7 @@ class EngineProcess:
             self._finish(Outcome(FAILED, *self._error))
         elif self._files and exitCode == 0 and not crashed:
             self._finish(Outcome(DONE, files=self._files, warnings=tuple(self._warnings)))
-        elif exitCode in _KILLED_BY_SYSTEM:
+        elif exitCode in _EXIT_CODES_OF_KILL or _LAUNCHER_SAW_CRASH in self._log:
             self._finish(Outcome(FAILED, "memory", _(
                 "The system stopped the detection, most likely because memory ran out. "
                 "Close other volumes and programs, then detect again.")))
@@ -156,6 +159,12 @@ class EngineProcess:
         if outcome.status == FAILED:
             logging.error("CMBDetection: %s\n%s", outcome.message, self._log.decode("utf-8", "replace"))
         onFinished(outcome)
+
+
+def _bytes(byteArray) -> bytes:
+    # PythonQt gives bytes, but str or None in some of its versions
+    data = byteArray.data() or b""
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data
 
 
 def _environment():

@@ -16,7 +16,8 @@ RECORD_ATTRIBUTE = "CMBDetection.record"
 """JSON: the provenance that the engine wrote, and the number of findings it made. Marks a node as ours."""
 VOLUME_ROLE = "referenceVolume"
 OUTLINE_ROLE = "outline"
-_GLYPH_SIZE_MM = 8.0
+_GLYPH_SIZE_MM = 12.0
+"""The rays begin at about a quarter of this from the center, outside all but the largest microbleeds."""
 _POINT_COLOR = (1.0, 0.8, 0.2)
 _REJECTED_POINT_COLOR = (0.6, 0.6, 0.6)
 
@@ -70,7 +71,7 @@ def createFindingsNode(volumeNode, result, outlineNode):
 
 
 def _styleDisplay(displayNode):
-    displayNode.SetGlyphTypeFromString("StarBurst2D")  # leaves the lesion itself free
+    displayNode.SetGlyphTypeFromString("StarBurst2D")
     displayNode.SetUseGlyphScale(False)
     displayNode.SetGlyphSize(_GLYPH_SIZE_MM)
     displayNode.SetPointLabelsVisibility(False)

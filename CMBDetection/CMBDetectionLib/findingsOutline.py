@@ -45,7 +45,7 @@ def createOutline(volumeNode, labelPath):
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
-    display.SetSliceIntersectionThickness(2)
+    display.SetSliceIntersectionThickness(1)
     placeBeside(node, volumeNode)
     return node
 

@@ -29,27 +29,28 @@ def setUpTable(table):
 
 def fillTable(table, node):
     """Show the points of `node` (None: nothing); the selected point stays selected if it still exists."""
-    selected = selectedPointId(table)
+    row = selectedRow(table)
+    selected = table.item(row, 0).data(_POINT_ID_ROLE) if row >= 0 else None
     table.blockSignals(True)
     try:
         count = node.GetNumberOfControlPoints() if node is not None else 0
         table.setRowCount(count)
-        selectedRow = -1
         for row in range(count):
             _fillRow(table, node, row)
-            if node.GetNthControlPointID(row) == selected:
-                selectedRow = row
-        table.setCurrentCell(selectedRow, 0)
-        if selectedRow < 0:
-            table.clearSelection()
+        pointIds = [node.GetNthControlPointID(row) for row in range(count)]
+        table.clearSelection()
+        table.setCurrentCell(pointIds.index(selected) if selected in pointIds else -1, 0)
     finally:
         table.blockSignals(False)
 
 
-def selectedPointId(table) -> str | None:
-    """Return the control point ID of the selected row, or None."""
-    item = table.item(table.currentRow(), 0)
-    return item.data(_POINT_ID_ROLE) if item is not None else None
+def selectedRow(table) -> int:
+    """Return the selected row, -1 if there is none.
+
+    Not the table's current row, which lags behind inside the signal and survives when the selection is cleared.
+    """
+    items = table.selectedItems()
+    return items[0].row() if items else -1
 
 
 def _fillRow(table, node, row):

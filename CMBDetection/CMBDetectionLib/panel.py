@@ -11,7 +11,7 @@ from slicer.util import VTKObservationMixin
 from . import dependencies, findingsMarkups, findingsOutline, parameters, review
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
-from .findingsTable import fillTable, setUpTable
+from .findingsTable import fillTable, selectedRow, setUpTable
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
 _AFTER_SELECTORS = -100.0
@@ -40,7 +40,7 @@ class Panel(VTKObservationMixin):
         self._setUpWidgets()
         self._connectWidgets()
         self._observeScene()
-        self.attach()
+        self._attach()
 
     # Set-up and end
 
@@ -64,6 +64,7 @@ class Panel(VTKObservationMixin):
             combo.connect("currentIndexChanged(int)", self._onOptionChanged)
         ui.detectButton.connect("clicked(bool)", self._onDetectClicked)
         ui.findingsTable.connect("itemSelectionChanged()", self._onRowSelected)
+        ui.findingsTable.connect("cellClicked(int,int)", self._onRowSelected)
         ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
         ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
         ui.resetButton.connect("clicked(bool)", self._onResetClicked)
@@ -80,8 +81,9 @@ class Panel(VTKObservationMixin):
         self._stopRun()
         self._detach()
         self.removeObservers()
+        self.widget.setMRMLScene(None)
 
-    def attach(self):
+    def _attach(self):
         """Show what the scene's parameter node says."""
         self._parameterNode = parameters.CMBDetectionLogic().getParameterNode()
         if self._parameterNode.inputVolume is None:
@@ -109,7 +111,7 @@ class Panel(VTKObservationMixin):
     def _onSceneEndBatch(self, caller, event):
         """Come back after closing or importing; these are batches, and the node selectors are right at their end."""
         if self._parameterNode is None:
-            self.attach()
+            self._attach()
         else:
             self._updateWidgets()
 
@@ -278,18 +280,20 @@ class Panel(VTKObservationMixin):
         if node is not None:
             findingsOutline.colorOutline(node)
         self.ui.summaryLabel.setText(review.summary(node) if node is not None else _("No detection yet."))
+        self.ui.summaryLabel.setToolTip(review.howFound(node) if node is not None else _("Counts of the findings"))
         self._updateVerdictButtons()
 
     def _updateVerdictButtons(self):
-        row = self.ui.findingsTable.currentRow()
+        row = selectedRow(self.ui.findingsTable)
         status = findingsMarkups.pointRecord(self._parameterNode.findings, row)["status"] if row >= 0 else None
         self.ui.acceptButton.setEnabled(row >= 0)
         self.ui.rejectButton.setEnabled(row >= 0)
         self.ui.resetButton.setEnabled(status in (findingsMarkups.ACCEPTED, findingsMarkups.REJECTED))
 
-    def _onRowSelected(self):
+    def _onRowSelected(self, row=-1, column=-1):
+        """Jump when another row is selected, and again when the selected one is clicked after looking around."""
         self._updateVerdictButtons()
-        row = self.ui.findingsTable.currentRow()
+        row = selectedRow(self.ui.findingsTable)
         node = self._parameterNode.findings if self._parameterNode else None
         if node is not None and row >= 0:
             review.showPosition(findingsMarkups.worldPosition(node, row),
@@ -302,14 +306,14 @@ class Panel(VTKObservationMixin):
         self._judge(findingsMarkups.REJECTED)
 
     def _judge(self, status):
-        node, row = self._parameterNode.findings, self.ui.findingsTable.currentRow()
+        node, row = self._parameterNode.findings, selectedRow(self.ui.findingsTable)
         findingsMarkups.setStatus(node, row, status)
         following = review.nextOpen(node, row)
         if following is not None:
             self.ui.findingsTable.setCurrentCell(following, 0)
 
     def _onResetClicked(self, checked=False):
-        findingsMarkups.setStatus(self._parameterNode.findings, self.ui.findingsTable.currentRow(),
+        findingsMarkups.setStatus(self._parameterNode.findings, selectedRow(self.ui.findingsTable),
                                   findingsMarkups.OPEN)
 
 

@@ -1,9 +1,11 @@
 """Going through the findings: what is left to judge, the counts in words, and the slice views on a finding."""
 
+import json
+
 import slicer
 from slicer.i18n import tr as _
 
-from .findingsMarkups import ACCEPTED, OPEN, REJECTED, pointRecord
+from .findingsMarkups import ACCEPTED, OPEN, RECORD_ATTRIBUTE, REJECTED, pointRecord
 
 FIELD_OF_VIEW_MM = 60.0
 
@@ -31,6 +33,13 @@ def summary(node) -> str:
     return _("{findings} findings: {accepted} accepted, {rejected} rejected, {open} open").format(**parts)
 
 
+def howFound(node) -> str:
+    """Return one line per choice that led to the findings."""
+    provenance = json.loads(node.GetAttribute(RECORD_ATTRIBUTE))["provenance"]
+    return _("Image: {input_name}\nModality: {modality} ({modality_reason})\nModel: {model_name}\n"
+             "Threshold: {operating_point}").format_map(provenance)
+
+
 def showPosition(positionRas, volumeNode):
     """Center every slice view on a world position (RAS mm), at a fixed scale so that lesions compare in size.
 
@@ -42,7 +51,6 @@ def showPosition(positionRas, volumeNode):
         width, height = (max(side, 1) for side in sliceNode.GetDimensions()[:2])
         mmPerPixel = FIELD_OF_VIEW_MM / min(width, height)
         with slicer.util.NodeModify(sliceNode):
-            sliceNode.SetXYZOrigin(0, 0, 0)  # undoes panning, which jumping alone keeps
             sliceNode.JumpSliceByCentering(*positionRas)
             sliceNode.SetFieldOfView(width * mmPerPixel, height * mmPerPixel, sliceNode.GetFieldOfView()[2])
 

@@ -60,6 +60,11 @@ class PanelTestCase(unittest.TestCase):
         return EngineCommand("/bin/sh", ("-c", '"$0" "$@"; exit $?', defaultCommand().program, str(FAKE_ENGINE),
                                          scenario, str(self.pidFile)))
 
+    def deafCommand(self):
+        """Return a command that does not notice when its stdin closes."""
+        progress = '{"event": "progress", "message": "Candidates", "fraction": 0.34}'
+        return EngineCommand("/bin/sh", ("-c", f"echo $$ > '{self.pidFile}'; echo '{progress}'; exec sleep 60"))
+
     def detect(self, panel, volume):
         """Choose the volume, click Detect, wait for the end."""
         panel.ui.inputSelector.setCurrentNode(volume)

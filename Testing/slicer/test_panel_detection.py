@@ -1,8 +1,10 @@
 """Detection from the panel: result, progress, cancel, and every way in which the child can fail."""
 
 import json
+import os
 import time
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -72,6 +74,8 @@ class DetectionTest(PanelTestCase):
         self.assertEqual(provenance["model_name"], "second-model")
         self.assertEqual(provenance["model_sha256"], "1" * 64)
         self.assertEqual(provenance["input_name"], "a_b.nrrd")
+        folders = provenance["parameters"]["python_path"].split(os.pathsep)
+        self.assertTrue(any((Path(folder) / "microbleeds").is_dir() for folder in folders), folders)
 
     def test_progressShowsTheStep(self):
         panel = self.makePanel("slow")
@@ -122,7 +126,7 @@ class DetectionTest(PanelTestCase):
 
 
 class CancelTest(PanelTestCase):
-    def cancelAndCheck(self, panel):
+    def cancelAndCheck(self, panel, seconds=2.0):
         panel.ui.inputSelector.setCurrentNode(makeVolume())
         panel.ui.detectButton.click()
         self.waitForProgress(panel)
@@ -130,17 +134,17 @@ class CancelTest(PanelTestCase):
         start = time.monotonic()
         panel.ui.detectButton.click()
         self.waitForEnd(panel)
-        self.waitUntil(lambda: not self.childIsAlive(), "the child outlived the cancel", 2)
-        self.assertLess(time.monotonic() - start, 2)
+        self.waitUntil(lambda: not self.childIsAlive(), "the child outlived the cancel", seconds)
+        self.assertLess(time.monotonic() - start, seconds)
         self.assertEqual(panel.ui.messageLabel.text, "Detection cancelled.")
         self.assertEqual(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"), [])
         self.assertTrue(panel.ui.detectButton.isEnabled())
 
     def test_cancelEndsTheChild(self):
-        self.cancelAndCheck(self.makePanel("slow"))
+        self.cancelAndCheck(self.makePanel("slow"), seconds=1.2)  # before it would be killed
 
     def test_cancelKillsADeafChild(self):
-        self.cancelAndCheck(self.makePanel("deaf"))
+        self.cancelAndCheck(self.makePanel(command=self.deafCommand()))
 
     def test_cancelReachesTheChildBehindALauncher(self):
         self.cancelAndCheck(self.makePanel(command=self.launcherCommand("slow")))
@@ -153,7 +157,12 @@ class CancelTest(PanelTestCase):
         self.assertEqual(panel.ui.detectButton.text, "Cancel")
 
     def test_cleanupEndsTheChild(self):
-        panel = self.makePanel("slow")
+        self.cleanUpAndCheck(self.makePanel("slow"))
+
+    def test_cleanupKillsADeafChild(self):
+        self.cleanUpAndCheck(self.makePanel(command=self.deafCommand()))
+
+    def cleanUpAndCheck(self, panel):
         panel.ui.inputSelector.setCurrentNode(makeVolume())
         panel.ui.detectButton.click()
         self.waitForProgress(panel)
@@ -185,6 +194,11 @@ class FailureTest(PanelTestCase):
     def test_killedBehindALauncher(self):
         with self.assertLogs(level="ERROR"):
             self.failAndCheck("killed", "memory ran out", command=self.launcherCommand("killed"))
+
+    def test_crashSeenByTheLauncher(self):
+        command = EngineCommand("/bin/sh", ("-c", "echo '[python-real] exit abnormally - Report it.' >&2; exit 1"))
+        with self.assertLogs(level="ERROR"):
+            self.failAndCheck("killed", "memory ran out", command=command)
 
     def test_outOfMemory(self):
         with self.assertLogs(level="ERROR"):

@@ -2,6 +2,7 @@
 
 import unittest
 
+import qt
 import slicer
 from panelCase import PanelTestCase, makeVolume
 
@@ -16,16 +17,18 @@ class LayoutTest(PanelTestCase):
         with self.assertLogs(level="ERROR"):
             self.detect(panel, makeVolume("a volume with quite a long name, as they often have in the clinic"))
         panel.ui.messageLabel.setText("A long message that needs three lines. " * 3)
-        hint = panel.widget.minimumSizeHint
-        self.assertLessEqual(hint.width(), WIDTH)
-        self.assertLessEqual(hint.height(), HEIGHT)
-        panel.widget.resize(WIDTH, HEIGHT)
-        panel.widget.show()
+        parent = self.parents[-1]
+        parent.resize(WIDTH, HEIGHT)
+        parent.show()
         slicer.app.processEvents()
+        self.assertEqual((parent.width, parent.height), (WIDTH, HEIGHT), "the panel asks for more room")
         for name in (*CONTROLS, "messageLabel", "disclaimerLabel"):
             widget = getattr(panel.ui, name)
-            self.assertLessEqual(widget.x + widget.width, WIDTH, name)
-            self.assertLessEqual(widget.y + widget.height, HEIGHT, name)
+            corner = widget.mapTo(parent, qt.QPoint(widget.width, widget.height))
+            self.assertLessEqual(corner.x(), WIDTH, name)
+            self.assertLessEqual(corner.y(), HEIGHT, name)
+            if widget.inherits("QComboBox") or widget.inherits("QPushButton"):
+                self.assertGreaterEqual(widget.width, 70, name)
         table = panel.ui.findingsTable
         self.assertGreaterEqual(table.height, 5 * table.verticalHeader().defaultSectionSize, "five rows are in sight")
 

@@ -25,6 +25,7 @@ class ReviewTest(PanelTestCase):
     def test_selectingARowCentersAllSlicesAt60Mm(self):
         for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             sliceNode.SetXYZOrigin(13, -7, 0)  # as after panning
+        slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").SetDimensions(600, 350, 1)
         self.table.selectRow(2)
         position = expectedPositions(self.volume)[2]
         sliceNodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
@@ -36,6 +37,13 @@ class ReviewTest(PanelTestCase):
             fieldOfView = sliceNode.GetFieldOfView()
             self.assertAlmostEqual(min(fieldOfView[:2]), 60, places=3)
             self.assertAlmostEqual(fieldOfView[0] / fieldOfView[1], width / height, places=3)
+
+    def test_clickingTheSelectedRowJumpsAgain(self):
+        self.table.selectRow(0)
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        sliceNode.SetSliceOffset(-50)
+        self.panel._onRowSelected(0, 0)  # as the signal cellClicked does; Qt offers no click that works everywhere
+        self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3), expectedPositions(self.volume)[0][2], 3)
 
     def test_jumpShowsTheVolumeIfNoViewDoes(self):
         slicer.util.setSliceViewerLayers(background=makeVolume("other"))
@@ -49,6 +57,10 @@ class ReviewTest(PanelTestCase):
         self.table.selectRow(0)
         composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
         self.assertEqual(composite.GetBackgroundVolumeID(), other.GetID())
+
+    def test_countsTellHowTheFindingsWereMade(self):
+        self.assertIn("auto (given)", self.panel.ui.summaryLabel.toolTip)
+        self.assertIn("first-model", self.panel.ui.summaryLabel.toolTip)
 
     def test_verdictButtonsNeedARow(self):
         ui = self.panel.ui

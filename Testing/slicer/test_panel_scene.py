@@ -29,6 +29,7 @@ class SceneTest(PanelTestCase):
         panel, _volume = self.startSlowRun()
         slicer.mrmlScene.Clear(False)
         self.checkStopped(panel)
+        self.assertEqual(panel.ui.messageLabel.text, "")
         self.assertFalse(panel.ui.detectButton.isEnabled())
         self.assertIsNone(panel.ui.inputSelector.currentNode())
 

@@ -32,8 +32,7 @@ def main():
     parser.add_argument("--exit-with-stdin", action="store_true", required=True)
     arguments = parser.parse_args(rest)
     Path(pidFile).write_text(str(os.getpid()))
-    if scenario != "deaf":
-        threading.Thread(target=_exitWithStdin, daemon=True).start()
+    threading.Thread(target=_exitWithStdin, daemon=True).start()
     _say(event="progress", image=str(arguments.image), step="read", message="Reading", fraction=0.02)
     SCENARIOS[scenario](arguments)
 
@@ -112,7 +111,8 @@ def _writeResult(arguments, voxels, version="1.0", labelsAreDamaged=False):
     provenance = {"input_name": arguments.image.name, "input_sha256": "0" * 64, "modality": arguments.modality,
                   "modality_reason": "given", "model_name": arguments.model, "model_sha256": "1" * 64,
                   "operating_point": arguments.operating_point, "shape": sizes, "spacing_mm": [1, 1, 1],
-                  "parameters": {}, "versions": {}, "seconds": {}, "warnings": [], "simulated": False,
+                  "parameters": {"python_path": os.environ.get("PYTHONPATH", "")}, "versions": {}, "seconds": {},
+                  "warnings": [], "simulated": False,
                   "device": arguments.device}
     findingsPath = arguments.folder / f"{stem}_desc-cmb_findings.json"
     findingsPath.write_text(json.dumps({"schema_version": version, "provenance": provenance, "findings": findings,
@@ -190,8 +190,7 @@ def _noResult(arguments):
     _say(event="done", exit_code=0)
 
 
-
-SCENARIOS = {"normal": _normal, "empty": _empty, "chatty": _chatty, "slow": _slow, "deaf": _slow, "crash": _crash,
+SCENARIOS = {"normal": _normal, "empty": _empty, "chatty": _chatty, "slow": _slow, "crash": _crash,
              "killed": _killed, "memory": _memory, "cudaMemory": _cudaMemory, "badInput": _badInput,
              "noResult": _noResult, "nextVersion": _nextVersion, "damagedLabels": _damagedLabels}
 
