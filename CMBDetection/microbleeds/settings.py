@@ -82,11 +82,11 @@ class CleanupSettings:
     """Smaller equivalent diameters are removed; off, because thick slices make small lesions look smaller."""
     max_diameter_mm: float | None = 10.0
     """Larger ones are macrobleeds, cavernomas or artefacts (STRIVE-2: up to 10 mm)."""
-    max_elongation: float | None = 4.0
+    max_elongation: float | None = 3.0
     """Longest over middle principal axis of the region, from its 3-D second moments, voxel size taken out."""
-    min_edge_distance_mm: float | None = 2.0
-    """Centres nearer to the brain edge are removed (paper: 5 mm, which costs cortical lesions)."""
-    max_linearity: float | None = 0.85
+    min_edge_distance_mm: float | None = 1.5
+    """Centres nearer to the brain edge are removed (paper: 5 mm, but half of the cortex lies within that)."""
+    max_linearity: float | None = 0.7
     """Line-likeness of the image around the centre, across slices, in [0, 1]."""
 
     def __post_init__(self):
