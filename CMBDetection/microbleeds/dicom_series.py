@@ -94,7 +94,7 @@ def _check_same_stack(headers: Sequence[sitk.ImageFileReader], positions: np.nda
     if np.ptp(directions, axis=0).max() > 1e-3:
         raise InputError(f"{name} holds slices of several orientations (a localizer?); give a T2*-GRE, SWI or QSM "
                          "series.")
-    if np.linalg.norm(np.diff(positions, axis=0), axis=1).min() < 0.01:
+    if len(np.unique(positions.round(2), axis=0)) < len(positions):
         echoes = sorted({_tags(header).get("echo_time_ms", 0.0) for header in headers})
         raise InputError(f"{name} holds several images of the same slice (echo times "
                          f"{', '.join(f'{echo:g}' for echo in echoes)} ms); put one echo, or one kind of image, into "

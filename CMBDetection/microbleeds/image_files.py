@@ -44,8 +44,8 @@ def read_image(path: Path) -> ReadImage:
     """
     reader = _open(path)
     _check_header(reader, path.name)
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        _check_length(path, reader)
+    nifti = path.name.lower().endswith((".nii", ".nii.gz"))
+    not_finite = _not_finite(reader, _nifti_bytes(reader, path)) if nifti else None
     reader.SetOutputPixelType(sitk.sitkFloat32)
     # axes of length 1 after the third are dropped
     reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
@@ -54,6 +54,8 @@ def read_image(path: Path) -> ReadImage:
             volume = volume_from_itk(reader.Execute())
     except RuntimeError:
         raise damaged(path.name) from None
+    if not_finite is not None:
+        volume = volume.with_data(np.where(not_finite, np.float32(np.nan), volume.data))
     return ReadImage(volume, (path, *_data_files(path)), warnings=_check_orientations(reader, volume))
 
 
@@ -138,21 +140,31 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
         raise InputError(f"{name} is 2-D ({shape}); give the whole 3-D volume.")
 
 
-def _check_length(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Refuse a NIfTI file that was cut off: ITK reads it without a word, with zeros for what is missing."""
+def _nifti_bytes(reader: sitk.ImageFileReader, path: Path) -> bytes:
+    """Return a NIfTI file, unzipped. One that was cut off is refused: ITK reads zeros for what is missing, silently."""
+    content = path.read_bytes()
+    if content[:2] == b"\x1f\x8b":
+        try:
+            content = gzip.decompress(content)
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise damaged(path.name) from None
     header_bytes, voxel_bits = (float(reader.GetMetaData(key)) for key in ("vox_offset", "bitpix"))
-    expected = header_bytes + np.prod(reader.GetSize(), dtype=float) * voxel_bits / 8
-    with open(path, "rb") as file:
-        zipped = file.read(2) == b"\x1f\x8b"
-    length = 0
-    try:
-        with gzip.open(path) if zipped else open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                length += len(chunk)
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise damaged(path.name) from None
-    if length < expected:
+    if len(content) < header_bytes + np.prod(reader.GetSize(), dtype=float) * voxel_bits / 8:
         raise damaged(path.name)
+    return content
+
+
+def _not_finite(reader: sitk.ImageFileReader, content: bytes) -> np.ndarray | None:
+    """Return which voxels of a NIfTI file are NaN or infinite, (i, j, k) bool, None if none; ITK reads them as 0."""
+    kind = {"16": "f4", "64": "f8"}.get(reader.GetMetaData("datatype"))
+    if kind is None:
+        return None
+    # the first number of the header is its own length
+    order = "<" if content[:4] == (348).to_bytes(4, "little") else ">"
+    size = reader.GetSize()[:3]
+    values = np.frombuffer(content, order + kind, int(np.prod(size)), int(float(reader.GetMetaData("vox_offset"))))
+    finite = np.isfinite(values)
+    return None if finite.all() else ~finite.reshape(size, order="F")
 
 
 def _check_orientations(reader: sitk.ImageFileReader, volume: Volume) -> tuple[str, ...]:

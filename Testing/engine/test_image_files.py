@@ -1,0 +1,184 @@
+"""Reading one image file: places against nibabel and SimpleITK, and a sentence for each file that cannot be used."""
+
+import gzip
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from microbleeds.errors import InputError
+from microbleeds.image_files import read_image, silence
+from microbleeds.volume import Volume
+
+nibabel = pytest.importorskip("nibabel")
+
+FORMATS = ("nii.gz", "nii", "nrrd", "nhdr", "mha", "mhd")
+
+
+def save_nifti(path, data, affine, qform_code=0, sform_code=1, qform=None):
+    image = nibabel.Nifti1Image(data, None)
+    image.set_qform(affine if qform is None else qform, qform_code)
+    image.set_sform(affine, sform_code)
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("codes", [(0, 1), (0, 2), (1, 0), (1, 1)])
+def test_nifti_lies_where_nibabel_says(draw_affine, tmp_path, seed, codes):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(40, 36, 9)).astype(np.float32)
+    affine = draw_affine(rng, left_handed=bool(seed % 2), spacing=(0.449, 0.61, rng.uniform(1, 6)))
+    path = save_nifti(tmp_path / "a.nii.gz", data, affine, *codes)
+    image = read_image(path)
+    assert np.array_equal(image.volume.data, data) and image.volume.data.dtype == np.float32
+    for expected in (nibabel.load(path).affine, affine):
+        # same_grid compares the farthest corners
+        assert image.volume.same_grid(Volume(data, expected), tolerance_mm=1e-3)
+    assert image.warnings == () and image.files == (path,)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("left_handed", [False, True])
+def test_formats_agree(draw_volume, itk_image, tmp_path, suffix, left_handed):
+    volume = draw_volume(np.random.default_rng(1), left_handed=left_handed)
+    path = tmp_path / f"scan.{suffix}"
+    sitk.WriteImage(itk_image(volume), str(path))
+    image = read_image(path)
+    assert image.volume.same_grid(volume) and np.array_equal(image.volume.data, volume.data)
+    assert len(image.files) == (2 if suffix in ("nhdr", "mhd") else 1)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32, np.float64])
+def test_stored_types_and_scaling(tmp_path, kind):
+    data = np.arange(60).reshape(3, 4, 5).astype(kind)
+    image = nibabel.Nifti1Image(data, np.eye(4))
+    image.header.set_slope_inter(0.5, 3)
+    nibabel.save(image, tmp_path / "a.nii")
+    assert np.allclose(read_image(tmp_path / "a.nii").volume.data, nibabel.load(tmp_path / "a.nii").get_fdata())
+
+
+def test_axes_of_length_one_after_the_third_are_dropped(draw_affine, tmp_path):
+    data = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    path = save_nifti(tmp_path / "a.nii", data[..., None], draw_affine(np.random.default_rng(0)))
+    assert np.array_equal(read_image(path).volume.data, data)
+    image = sitk.JoinSeries([sitk.GetImageFromArray(data.T)])
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"))
+    assert np.array_equal(read_image(tmp_path / "a.nrrd").volume.data, data)
+
+
+def test_two_orientations_that_differ_are_reported(draw_affine, tmp_path):
+    rng = np.random.default_rng(2)
+    affine, other = draw_affine(rng), draw_affine(rng)
+    path = save_nifti(tmp_path / "a.nii", np.zeros((5, 6, 7), np.float32), affine, 1, 2, qform=other)
+    image = read_image(path)
+    assert "two different positions" in image.warnings[0]
+    assert image.volume.same_grid(Volume(image.volume.data, other))
+
+
+def test_no_orientation_is_reported(tmp_path):
+    path = save_nifti(tmp_path / "a.nii", np.zeros((5, 6, 7), np.float32), np.eye(4), 0, 0)
+    assert "no orientation" in read_image(path).warnings[0]
+
+
+def sheared(path):
+    affine = np.diag([0.5, 0.5, 3, 1])
+    affine[1, 2] = 0.2
+    save_nifti(path, np.zeros((5, 6, 7), np.float32), affine)
+
+
+def singular(path):
+    save_nifti(path, np.zeros((5, 6, 7), np.float32), np.diag([1, 1, 0, 1]), qform=np.eye(4))
+
+
+def save_array(path, data):
+    nibabel.save(nibabel.Nifti1Image(data, np.eye(4)), path)
+
+
+def save_colours(path):
+    save_array(path, np.zeros((5, 6, 7), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]))
+
+
+CASES = [
+    ("gone.nii.gz", lambda path: None, "gone.nii.gz does not exist; check the path."),
+    ("empty.nii", lambda path: path.touch(), "empty.nii is empty (0 bytes); copy or export it again."),
+    ("text.nii.gz", lambda path: path.write_text("hello"),
+     "text.nii.gz is not an image or is damaged (cut off?); copy or export it again."),
+    ("zipped.nii.gz", lambda path: path.write_bytes(gzip.compress(b"hello")),
+     "zipped.nii.gz is not an image or is damaged (cut off?); copy or export it again."),
+    ("notes.txt", lambda path: path.write_text("hello"),
+     "notes.txt is not in a format that can be read; give NIfTI (.nii, .nii.gz), NRRD, MHA/MHD or the folder of a "
+     "DICOM series."),
+    ("one.dcm", lambda path: path.write_bytes(bytes(128) + b"DICM" + bytes(20)),
+     "one.dcm is a single DICOM file; give the folder that holds the whole series, or convert a multi-frame file to "
+     "NIfTI first."),
+    ("echoes.nii", lambda path: save_array(path, np.zeros((5, 6, 7, 3), np.float32)),
+     "echoes.nii is 4-D (5×6×7×3); choose one echo or volume and save it as 3-D first."),
+    ("vectors.nii", lambda path: save_array(path, np.zeros((5, 6, 7, 1, 3), np.float32)),
+     "vectors.nii is 5-D (5×6×7×1×3); choose one echo or volume and save it as 3-D first."),
+    ("flat.nii", lambda path: save_array(path, np.zeros((5, 6), np.float32)),
+     "flat.nii is 2-D (5×6); give the whole 3-D volume."),
+    ("colour.nii", save_colours,
+     "colour.nii has 3 values per voxel (colour, or several volumes in one); choose one grey-value volume first."),
+    ("vector.nrrd", lambda path: sitk.WriteImage(sitk.Image([5, 6, 7], sitk.sitkVectorFloat32, 2), str(path)),
+     "vector.nrrd has 2 values per voxel (colour, or several volumes in one); choose one grey-value volume first."),
+    ("complex.nii", lambda path: save_array(path, np.zeros((5, 6, 7), np.complex64)),
+     "complex.nii has complex values; save the magnitude as a volume of its own first."),
+    ("sheared.nii", sheared,
+     "sheared.nii has sheared axes or a broken orientation in its header; resample it to a grid with perpendicular "
+     "axes first."),
+    ("singular.nii", singular,
+     "singular.nii has sheared axes or a broken orientation in its header; resample it to a grid with perpendicular "
+     "axes first."),
+]
+
+
+@pytest.mark.parametrize("name, make, sentence", CASES, ids=[case[0] for case in CASES])
+def test_one_sentence_for_each_file_that_cannot_be_used(tmp_path, capfd, name, make, sentence):
+    make(tmp_path / name)
+    with pytest.raises(InputError) as caught:
+        read_image(tmp_path / name)
+    assert str(caught.value).replace(f"{tmp_path}/", "") == sentence
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.99])
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_that_was_cut_off(draw_volume, itk_image, tmp_path, capfd, suffix, share):
+    path = tmp_path / f"scan.{suffix}"
+    sitk.WriteImage(itk_image(draw_volume(np.random.default_rng(0))), str(path))
+    largest = max(tmp_path.iterdir(), key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:int(share * largest.stat().st_size)])
+    with pytest.raises(InputError, match=rf"scan\.{suffix} is not an image or is damaged"):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_damaged_byte_in_a_zipped_file(draw_volume, itk_image, tmp_path):
+    path = tmp_path / "scan.nii.gz"
+    sitk.WriteImage(itk_image(draw_volume(np.random.default_rng(0))), str(path))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        read_image(path)
+
+
+def test_the_data_file_of_a_header_is_missing(draw_volume, itk_image, tmp_path, capfd):
+    sitk.WriteImage(itk_image(draw_volume(np.random.default_rng(0))), str(tmp_path / "scan.mhd"))
+    next(tmp_path.glob("*raw")).unlink()
+    with pytest.raises(InputError, match="damaged"):
+        read_image(tmp_path / "scan.mhd")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_in_place_of_a_file_and_a_locked_file(tmp_path):
+    with pytest.raises(InputError, match="cannot be opened .*; check the path and your permissions"):
+        read_image(tmp_path)
+
+
+def test_silence_ends_even_when_something_fails(capfd):
+    with pytest.raises(KeyError), silence():
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        raise KeyError
+    print("heard")
+    assert capfd.readouterr().out == "heard\n"
