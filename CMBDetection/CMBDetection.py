@@ -43,6 +43,9 @@ class CMBDetectionWidget(ScriptedLoadableModuleWidget):
         ScriptedLoadableModuleWidget.setup(self)
         self.panel = Panel(self.layout)
 
+    def enter(self):
+        self.panel.enter()
+
     def cleanup(self):
         if self.panel is not None:
             self.panel.cleanup()

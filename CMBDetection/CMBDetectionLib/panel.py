@@ -76,6 +76,11 @@ class Panel(VTKObservationMixin):
                               (scene.NodeRemovedEvent, self._onNodeRemoved)):
             self.addObserver(slicer.mrmlScene, event, method, priority=_AFTER_SELECTORS)
 
+    def enter(self):
+        """Offer the volume in view if none is chosen."""
+        if self._parameterNode is not None and self._parameterNode.inputVolume is None:
+            self._parameterNode.inputVolume = _volumeInView()
+
     def cleanup(self):
         """Stop a running detection and let go of the scene."""
         self._stopRun()
@@ -86,8 +91,7 @@ class Panel(VTKObservationMixin):
     def _attach(self):
         """Show what the scene's parameter node says."""
         self._parameterNode = parameters.CMBDetectionLogic().getParameterNode()
-        if self._parameterNode.inputVolume is None:
-            self._parameterNode.inputVolume = _volumeInView()
+        self.enter()
         volume = self._parameterNode.inputVolume
         if volume is not None and self._parameterNode.findings is None:
             self._parameterNode.findings = findingsMarkups.latestFindingsNode(volume)

@@ -31,6 +31,13 @@ class DetectionTest(PanelTestCase):
         self.assertTrue(panel.ui.detectButton.isEnabled())
         self.assertFalse(self.makePanel(models=[]).ui.detectButton.isEnabled())
 
+    def test_theVolumeInViewIsOffered(self):
+        panel, volume = self.makePanel(), makeVolume()
+        slicer.util.setSliceViewerLayers(background=volume)
+        slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(volume.GetID())
+        panel.enter()
+        self.assertIs(panel.ui.inputSelector.currentNode(), volume)
+
     def test_detectFillsSceneAndTable(self):
         panel, volume = self.makePanel(), makeVolume("sub-01 T2*")
         self.detect(panel, volume)
