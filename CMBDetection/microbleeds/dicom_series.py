@@ -1,5 +1,6 @@
 """The folder of one DICOM series with SimpleITK (GDCM): one image per file, all of one orientation, none missing."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def read_series(folder: Path) -> ReadImage:
     InputError
         If there is no series or more than one, or it is not one complete volume of grey values.
     """
-    name = folder.resolve().name
+    name = Path(os.path.abspath(folder)).name
     series = _find_series(folder)
     if not series:
         raise InputError(f"{name} holds no DICOM images; give an image file or the folder of one DICOM series.")
@@ -43,7 +44,7 @@ def read_series(folder: Path) -> ReadImage:
     _check_same_stack(headers, positions, name)
     volume = _read_voxels(files, name)
     expected = voxel_to_ras(volume, [(0, 0, k) for k in range(len(files))])
-    if _count_files(folder) > len(files) or np.abs(expected - positions).max() > GRID_TOLERANCE_MM:
+    if _count_files(folder, headers[0]) > len(files) or np.abs(expected - positions).max() > GRID_TOLERANCE_MM:
         raise InputError(f"{name} lacks slices, or has damaged or unevenly spaced ones; export the series again.")
     return ReadImage(volume, tuple(map(Path, files)), _tags(headers[0]))
 
@@ -96,9 +97,9 @@ def _check_same_stack(headers: Sequence[sitk.ImageFileReader], positions: np.nda
                          "series.")
     if len(np.unique(positions.round(2), axis=0)) < len(positions):
         echoes = sorted({_tags(header).get("echo_time_ms", 0.0) for header in headers})
-        raise InputError(f"{name} holds several images of the same slice (echo times "
-                         f"{', '.join(f'{echo:g}' for echo in echoes)} ms); put one echo, or one kind of image, into "
-                         "a folder of its own.")
+        times = f" (echo times {', '.join(f'{echo:g}' for echo in echoes)} ms)" if len(echoes) > 1 else ""
+        raise InputError(f"{name} holds several images of the same slice{times}; put one echo, or one kind of image, "
+                         "into a folder of its own.")
 
 
 def _read_voxels(files: Sequence[str], name: str) -> Volume:
@@ -115,11 +116,13 @@ def _read_voxels(files: Sequence[str], name: str) -> Volume:
     return volume_from_itk(sitk.Cast(image, sitk.sitkFloat32))
 
 
-def _count_files(folder: Path) -> int:
-    """Return how many files say that they are DICOM images; GDCM leaves out damaged ones without a word."""
+def _count_files(folder: Path, like: sitk.ImageFileReader) -> int:
+    """Return how many files say that they are such DICOM images; GDCM leaves out damaged ones without a word."""
+    kind = like.GetMetaData("0008|0016").strip("\0 ").encode() if like.HasMetaDataKey("0008|0016") else b""
     count = 0
     for path in folder.iterdir():
-        if path.is_file() and path.name.upper() != "DICOMDIR":
+        if path.is_file():
             with open(path, "rb") as file:
-                count += file.read(132)[128:] == b"DICM"
+                start = file.read(1024)
+            count += start[128:132] == b"DICM" and kind in start
     return count

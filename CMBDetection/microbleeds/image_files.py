@@ -23,6 +23,9 @@ GRID_TOLERANCE_MM = 0.1
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """SimpleITK and DICOM count towards the left and the back."""
 
+_NIFTI_HEADER = 348
+"""Bytes of a NIfTI-1 header."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
@@ -148,10 +151,15 @@ def _nifti_bytes(reader: sitk.ImageFileReader, path: Path) -> bytes:
             content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error):
             raise damaged(path.name) from None
-    header_bytes, voxel_bits = (float(reader.GetMetaData(key)) for key in ("vox_offset", "bitpix"))
-    if len(content) < header_bytes + np.prod(reader.GetSize(), dtype=float) * voxel_bits / 8:
+    voxel_bits = float(reader.GetMetaData("bitpix"))
+    if len(content) < _nifti_offset(reader) + np.prod(reader.GetSize(), dtype=float) * voxel_bits / 8:
         raise damaged(path.name)
     return content
+
+
+def _nifti_offset(reader: sitk.ImageFileReader) -> int:
+    """Return where the voxels begin; some programs leave 0 in the header."""
+    return max(int(float(reader.GetMetaData("vox_offset"))), _NIFTI_HEADER)
 
 
 def _not_finite(reader: sitk.ImageFileReader, content: bytes) -> np.ndarray | None:
@@ -160,9 +168,9 @@ def _not_finite(reader: sitk.ImageFileReader, content: bytes) -> np.ndarray | No
     if kind is None:
         return None
     # the first number of the header is its own length
-    order = "<" if content[:4] == (348).to_bytes(4, "little") else ">"
+    order = "<" if content[:4] == _NIFTI_HEADER.to_bytes(4, "little") else ">"
     size = reader.GetSize()[:3]
-    values = np.frombuffer(content, order + kind, int(np.prod(size)), int(float(reader.GetMetaData("vox_offset"))))
+    values = np.frombuffer(content, order + kind, int(np.prod(size)), _nifti_offset(reader))
     finite = np.isfinite(values)
     return None if finite.all() else ~finite.reshape(size, order="F")
 

@@ -76,7 +76,7 @@ def scan_stem(path: str | Path) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        return path.resolve().name
+        return Path(os.path.abspath(path)).name
     suffix = next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), "")
     return path.name[:len(path.name) - len(suffix)]
 
@@ -194,7 +194,7 @@ def write_label_map(path: Path, volume: Volume) -> None:
 
 def _read_sidecar(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the JSON object beside an image or a DICOM folder, empty if there is none, and warnings."""
-    sidecar = path.resolve().parent / f"{scan_stem(path)}.json"
+    sidecar = Path(os.path.abspath(path)).with_name(f"{scan_stem(path)}.json")
     try:
         content = json.loads(sidecar.read_text(encoding="utf-8"))
     except FileNotFoundError:

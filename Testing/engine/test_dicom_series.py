@@ -71,7 +71,8 @@ def test_what_is_known_of_the_sequence_and_nothing_of_the_patient(volume, tmp_pa
 def test_other_files_in_the_folder_do_not_matter(volume, tmp_path):
     folder = write_series(tmp_path / "dicom", volume)
     (folder / "notes.txt").write_text("hello")
-    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    # a report or a DICOMDIR
+    (folder / "report.dcm").write_bytes(bytes(128) + b"DICM" + b"1.2.840.10008.5.1.4.1.1.88.22")
     assert read_series(folder).volume.shape == volume.shape
 
 

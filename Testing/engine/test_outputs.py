@@ -203,7 +203,7 @@ scene, logic = slicer.vtkMRMLScene(), slicer.vtkSlicerMarkupsLogic()
 logic.SetMRMLScene(scene)
 node = scene.GetNodeByID(logic.LoadMarkups(sys.argv[1], "findings"))
 assert node.GetLocked() and node.GetDisplayNode().GetGlyphTypeAsString() == "StarBurst2D"
-print(json.dumps([[node.GetNthControlPointPositionWorld(i), node.GetNthControlPointLabel(i),
+print(json.dumps([[list(node.GetNthControlPointPositionWorld(i)), node.GetNthControlPointLabel(i),
                    node.GetNthControlPointLocked(i), node.GetNthControlPointDescription(i)]
                   for i in range(node.GetNumberOfControlPoints())]))
 """

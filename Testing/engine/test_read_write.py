@@ -76,6 +76,16 @@ def test_sidecar(save, tmp_path):
                                                 "series_description": "T2*", "image_type": "ORIGINAL\\M"}
 
 
+def test_sidecar_of_a_link_lies_beside_the_link(save, tmp_path):
+    # as in data sets under git-annex
+    links = tmp_path / "data set µ"
+    links.mkdir()
+    (links / "sub-1.NII.GZ").symlink_to(save(noise()))
+    (links / "sub-1.json").write_text('{"Simulated": true}')
+    scan = read_scan(links / "sub-1.NII.GZ")
+    assert scan.simulated and scan.stem == "sub-1"
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
 def test_a_broken_sidecar_is_a_warning(save, tmp_path, text):
     path = save(noise())
