@@ -86,7 +86,7 @@ class CleanupSettings:
     """Longest over middle principal axis of the region, from its 3-D second moments, voxel size taken out."""
     min_edge_distance_mm: float | None = 1.5
     """Centres nearer to the brain edge are removed (paper: 5 mm, but half of the cortex lies within that)."""
-    max_linearity: float | None = 0.7
+    max_linearity: float | None = 0.65
     """Line-likeness of the image around the centre, across slices, in [0, 1]."""
 
     def __post_init__(self):
