@@ -81,8 +81,8 @@ def _over(value: float, limit: float | None) -> bool:
 def edge_distance_mm(brain: Volume, centre_voxel: np.ndarray, reach_mm: float) -> float:
     """Return the distance in mm from a point to the nearest voxel outside the brain, that voxel's extent included.
 
-    Voxels up to about `reach_mm` away are looked at; infinity if none is outside. The faces of the array are not an edge: where the field of view
-    cuts the brain, nothing is known to end. A point outside the brain has distance 0.
+    Voxels up to about `reach_mm` away are looked at; infinity if none is outside. The faces of the array are not an
+    edge: where the field of view cuts the brain, nothing is known to end. A point outside the brain has distance 0.
     """
     nearest = np.rint(centre_voxel).astype(int)
     if (nearest < 0).any() or (nearest >= brain.shape).any() or not brain.data[tuple(nearest)]:
