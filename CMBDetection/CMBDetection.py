@@ -52,7 +52,7 @@ class CMBDetectionWidget(ScriptedLoadableModuleWidget):
 
 
 class CMBDetectionTest(ScriptedLoadableModuleTest):
-    """A smoke test for Slicer's own test runner; the real tests are in Testing/slicer."""
+    """A smoke test for Slicer's own test runner; the real tests are in Testing/panel."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()

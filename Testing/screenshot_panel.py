@@ -10,11 +10,7 @@ from pathlib import Path
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 _ROOT = Path(__file__).resolve().parents[1]
-sys.path[0] = str(_ROOT / "CMBDetection")  # not Testing yet: slicer-core takes a folder "slicer" in it for its own
-
-import slicer  # noqa: E402
-
-sys.path.append(str(_ROOT / "Testing"))
+sys.path[:1] = [str(_ROOT / "CMBDetection"), str(_ROOT / "Testing")]
 
 from Headless.start import start, stop  # noqa: E402
 
@@ -22,6 +18,7 @@ start()
 
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
+import slicer  # noqa: E402
 from CMBDetectionLib import findingsMarkups, findingsOutline  # noqa: E402
 from CMBDetectionLib.panel import Panel  # noqa: E402
 from scipy import ndimage  # noqa: E402

@@ -214,7 +214,8 @@ def _patch_qobject():
     cls.name = cls.objectName
     cls.className = lambda self: self.metaObject().className()
     cls.__getattr__ = _get_missing
-    for owner, names in ((cls, ("findChildren",)), (QtCore.QSettings, ("value", "allKeys", "childKeys", "childGroups"))):
+    for owner, names in ((cls, ("findChildren",)),
+                         (QtCore.QSettings, ("value", "allKeys", "childKeys", "childGroups"))):
         for name in names:
             setattr(owner, name, _with_tuples(getattr(owner, name)))
 
