@@ -1,0 +1,148 @@
+"""Trained models: a folder with a card (``model.json``) and the weights it names, checked before they are loaded.
+
+The card of a detection model::
+
+    {"kind": "detection", "name": "implants-0.1", "title": "...",
+     "files": {"detector": {"file": "detector.pt", "sha256": "..."}, "student": {...}},
+     "networks": {"detector": {"width": 16}, "student": {"width": 16}},
+     "operating_points": {"balanced": {"candidates": {"threshold": 0.3}}, "sensitive": {}}}
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .errors import ModelError, SettingsError
+from .networks import Detector, Student
+from .resources import resource_path
+from .settings import Settings
+
+DEFAULT_MODEL = "implants-0.1"
+CARD = "model.json"
+_NETWORKS = {"detector": Detector, "student": Student}
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """The networks of one model, in eval mode, and its settings.
+
+    Attributes
+    ----------
+    name : str
+    sha256 : str
+        Of the two weight files after one another, detector first.
+    detector, student : nn.Module
+    operating_points : dict
+        Settings by the name of the operating point.
+    """
+
+    name: str
+    sha256: str
+    detector: nn.Module
+    student: nn.Module
+    operating_points: dict[str, Settings]
+
+    def settings(self, operating_point: str) -> Settings:
+        """Return the settings of an operating point.
+
+        Raises
+        ------
+        SettingsError
+            If the model has none of that name.
+        """
+        if operating_point not in self.operating_points:
+            raise SettingsError(f"The model {self.name} has no operating point {operating_point!r}; choose one of "
+                                f"{', '.join(self.operating_points)}.")
+        return self.operating_points[operating_point]
+
+
+def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
+    """Load a model by its name among those that are installed, or from its folder.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or damaged, or not a detection model; the sentence names the file and what to do.
+    """
+    folder = _find_folder(name_or_folder)
+    card = _read_card(folder)
+    try:
+        files, sizes = card["files"], card["networks"]
+        points = {str(name): Settings.from_json(value) for name, value in card["operating_points"].items()}
+        made = {part: network(width=sizes[part]["width"]) for part, network in _NETWORKS.items()}
+        entries = [files[part] for part in _NETWORKS]
+        name = str(card["name"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, SettingsError) as error:
+        raise ModelError(f"{folder / CARD} is not a complete card ({type(error).__name__}: {error}); correct it or use "
+                         "another model.") from error
+    for part, entry in zip(_NETWORKS, entries, strict=True):
+        state = read_checked_state(folder, entry)
+        try:
+            made[part].load_state_dict(state)
+        except RuntimeError as error:
+            raise ModelError(f"{folder / entry['file']} does not hold the {part} network that {CARD} describes; train "
+                             "it again or use another model.") from error
+    digest = hashlib.sha256(b"".join((folder / entry["file"]).read_bytes() for entry in entries)).hexdigest()
+    return Model(name, digest, made["detector"].eval(), made["student"].eval(), points)
+
+
+def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """Read a state dict whose file and SHA-256 stand in a card, ``{"file": ..., "sha256": ...}``.
+
+    Numbers stored as float16 to save space come back as float32.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, has another SHA-256, or is not a state dict.
+    """
+    try:
+        path, expected = folder / Path(entry["file"]).name, entry["sha256"]
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CARD} does not name a weights file and its SHA-256; correct it or use another "
+                         "model.") from error
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
+    # checked first: nothing of a file that is not the published one is unpickled
+    if hashlib.sha256(content).hexdigest() != expected:
+        raise ModelError(f"{path} is damaged or not the file that {CARD} means (its SHA-256 differs); install the "
+                         "model again.")
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    except Exception as error:  # torch.load raises many kinds
+        raise ModelError(f"{path} does not hold network weights; install the model again.") from error
+
+
+def _find_folder(name_or_folder: str | Path) -> Path:
+    folder = Path(name_or_folder)
+    if (folder / CARD).is_file():
+        return folder
+    if folder.is_dir():
+        raise ModelError(f"{folder} has no {CARD}; give the folder of a model, or its name.")
+    try:
+        return resource_path(f"Models/{name_or_folder}")
+    except FileNotFoundError:
+        raise ModelError(f"There is no model {name_or_folder}; give the name of an installed model, such as "
+                         f"{DEFAULT_MODEL}, or its folder.") from None
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not JSON or is damaged; install the model again.") from error
+    if not isinstance(card, dict) or card.get("kind") != "detection":
+        raise ModelError(f"{path} is not the card of a detection model; choose another model.")
+    return card
