@@ -2,7 +2,6 @@
 
 import functools
 
-import slicer
 import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -62,19 +61,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._scene, self._nodes, self._current, self._busy = None, [], None, False
+        self._scene, self._nodes, self._current = None, [], None
         self._nodeTypes, self._attributes, self._baseName, self._noneDisplay = [], [], "", "None"
         self._noneEnabled, self._showHidden = False, False
         self._addEnabled = self._removeEnabled = self._showChildNodeTypes = True
         self._renameEnabled = self._editEnabled = False
         self._selectNodeUponCreation = True
-        self._observed = []  # (VTK object, tag)
+        self._scene_observers, self._node_observers = [], []  # (VTK object, tag)
         self._combo = QtWidgets.QComboBox()
         layout = QtWidgets.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
         self._combo.activated.connect(self._on_activated)
-        self.destroyed.connect(functools.partial(_remove_observers, self._observed))
+        for observers in (self._scene_observers, self._node_observers):
+            self.destroyed.connect(functools.partial(_remove_observers, observers))
 
     nodeTypes = Property(
         "QStringList", lambda self: tuple(self._nodeTypes), lambda self, value: self._set_node_types(list(value))
@@ -103,7 +103,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return self._scene
 
     def setMRMLScene(self, scene):
+        _remove_observers(self._scene_observers)
         self._scene = scene
+        if scene is not None:
+            for event, method in (
+                (scene.NodeAddedEvent, self._on_node_added),
+                (scene.NodeRemovedEvent, self._on_node_removed),
+                (scene.EndBatchProcessEvent, self._rebuild),  # ends closing and importing
+            ):
+                self._scene_observers.append((scene, scene.AddObserver(event, method)))
         self._rebuild()
 
     def currentNode(self):
@@ -159,38 +167,28 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return True
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_scene(self, scene, event, node=None):
-        if scene.IsBatchProcessing():
-            return
-        self._rebuild()
-        if event == "NodeAddedEvent" and node in self._nodes:
+    def _on_node_added(self, scene, event, node):
+        if not scene.IsBatchProcessing() and self._accepts(node):
+            self._rebuild()
             self.nodeAdded.emit(node)
 
-    def _rebuild(self):
-        if self._busy:
-            return
-        self._busy = True
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _on_node_removed(self, scene, event, node):
+        if not scene.IsBatchProcessing() and node in self._nodes:
+            self._rebuild()
+
+    def _rebuild(self, *_):
         scene = self._scene
         every = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())] if scene is not None else []
         self._nodes = [node for node in every if self._accepts(node)]
-        self._observe()
+        _remove_observers(self._node_observers)
+        for node in self._nodes:
+            self._node_observers.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_node_modified)))
         self._fill_combo()
-        self._busy = False
         current = self._current
         if current is not None and current not in self._nodes:
             current = self._nodes[-1] if self._nodes and not self._noneEnabled else None
         self._select(current)
-
-    def _observe(self):
-        _remove_observers(self._observed)
-        if self._scene is None:
-            return
-        events = slicer.vtkMRMLScene
-        for event in (events.NodeAddedEvent, events.NodeRemovedEvent, events.EndCloseEvent, events.EndImportEvent,
-                      events.EndBatchProcessEvent):
-            self._observed.append((self._scene, self._scene.AddObserver(event, self._on_scene)))
-        for node in self._nodes:
-            self._observed.append((node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._on_node_modified)))
 
     def _on_node_modified(self, node, event):
         index = self._nodes.index(node) + self._noneEnabled
@@ -223,10 +221,10 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._select(self._nodes[index - self._noneEnabled])
 
 
-def _remove_observers(observed, *_):
-    for vtk_object, tag in observed:
+def _remove_observers(observers, *_):
+    for vtk_object, tag in observers:
         vtk_object.RemoveObserver(tag)
-    observed.clear()
+    observers.clear()
 
 
 WIDGETS = (qMRMLWidget, qSlicerWidget, qMRMLNodeComboBox)

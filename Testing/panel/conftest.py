@@ -21,6 +21,7 @@ except ImportError as error:
 # At import, because the test files import slicer and qt.
 start.start([MODULE_FOLDER])
 
+import qt  # noqa: E402
 import slicer  # noqa: E402
 
 
@@ -34,4 +35,5 @@ def _nothing_swallowed():
     slicer.mrmlScene.Clear(False)
     yield
     slicer.app.processEvents()
+    qt.QCoreApplication.sendPostedEvents(None, qt.QEvent.DeferredDelete)  # processEvents leaves deleteLater() waiting
     assert not errors.swallowed, f"swallowed by a slot or an observer: {errors.swallowed!r}"
