@@ -1,0 +1,74 @@
+"""Imports inside the engine go downward only, those inside functions too, and heavy packages stay in few files."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
+LAYERS = {
+    "words of the domain": "errors volume findings settings resources progress",
+    "tools": "geometry components image_files dicom_series read_write radial_symmetry networks tiling weights",
+    "parts of step 0": "modality intensity bias_field brain_mask",
+    "the method": "step0_prepare step1_candidates step2_classify step3_cleanup pipeline",
+    "results": "outputs snapshots report batch",
+    "simulation": "simulation.susceptibility simulation.acquisition simulation.anatomy simulation.implants "
+                  "simulation.simulate",
+    "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.evaluate",
+    "training": "training.cases training.brain_mask_images training.train_brain_mask",
+    "doors": "cli __main__",
+}
+ORDER = [name for layer in LAYERS.values() for name in layer.split()]
+FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
+         if path.name != "__init__.py"}
+
+WITH_TORCH = {"networks", "weights", "tiling", "brain_mask", "step1_candidates", "step2_classify", "pipeline"}
+ALLOWED = {"numpy", "scipy", "SimpleITK", "torch"}
+
+
+def imports_of(name):
+    """Return what a file imports: names in `ORDER`, and names of other packages."""
+    inside, outside = set(), set()
+    parents = name.split(".")[:-1]
+    for node in ast.walk(ast.parse(FILES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = [*(["microbleeds"] + parents)[:len(parents) + 2 - node.level]] if node.level else []
+            base += node.module.split(".") if node.module else []
+            names = [".".join(base)] + [".".join([*base, alias.name]) for alias in node.names]
+        else:
+            continue
+        for full in names:
+            package, _, rest = full.partition(".")
+            if package != "microbleeds":
+                outside.add(package)
+            elif rest in ORDER:
+                inside.add(rest)
+    return inside, outside
+
+
+def test_every_file_has_a_place():
+    assert sorted(FILES) == sorted(ORDER)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_down(name):
+    inside, _ = imports_of(name)
+    assert not [other for other in inside if ORDER.index(other) >= ORDER.index(name)]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_other_packages_are_few(name):
+    _, outside = imports_of(name)
+    others = outside - set(sys.stdlib_module_names)
+    assert others <= ALLOWED
+    if not name.startswith("training."):
+        assert "torch" not in others or name in WITH_TORCH
+
+
+def test_imports_are_seen_in_every_form():
+    assert "read_write" in imports_of("evaluation.evaluate")[0]
+    assert "evaluation.evaluate" in imports_of("cli")[0]
+    assert "simulation.anatomy" in imports_of("simulation.implants")[0]
