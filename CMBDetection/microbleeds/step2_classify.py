@@ -1,0 +1,39 @@
+"""Step 2: the student network looks at a patch around every candidate and gives its final probability."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from .geometry import ras_to_voxel
+from .networks import PATCH
+from .settings import ClassifySettings
+from .step0_prepare import Prepared
+from .step1_candidates import Candidate
+from .tiling import cut, probabilities
+
+
+def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Module, settings: ClassifySettings,
+             device: str, progress: Callable[[float], None]) -> tuple[Candidate, ...]:
+    """Return the candidates with the student's probability, in the same order.
+
+    Patches are cut batch by batch, so memory does not grow with the number of candidates. Patches reach beyond the
+    working grid with 0, the value of tissue.
+    """
+    student = student.eval().to(device, memory_format=torch.channels_last_3d)
+    result = []
+    for first in range(0, len(candidates), settings.batch_size):
+        progress(first / len(candidates))
+        batch = candidates[first:first + settings.batch_size]
+        values = probabilities(student, np.stack([patch(candidate, prepared) for candidate in batch]), device)
+        result += [replace(candidate, probability=float(value))
+                   for candidate, value in zip(batch, values, strict=True)]
+    return tuple(result)
+
+
+def patch(candidate: Candidate, prepared: Prepared) -> np.ndarray:
+    """Return what the student sees of a candidate: (2, 24, 24, 24) float32, the centre at voxel 12 on each axis."""
+    centre = np.rint(ras_to_voxel(prepared.image, candidate.position_ras)).astype(int)
+    return cut((prepared.image.data, prepared.symmetry.data), centre - PATCH // 2, (PATCH,) * 3)
