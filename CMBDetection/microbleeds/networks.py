@@ -23,7 +23,7 @@ def _double_convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Extractor(nn.Module):
-    """Feature extractor shared by detector, teacher and student (the paper's Tf); returns the features of each level."""
+    """Feature extractor shared by all three networks (the paper's Tf); returns the features of each level."""
 
     def __init__(self, width: int):
         super().__init__()

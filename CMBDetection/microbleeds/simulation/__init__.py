@@ -1,0 +1,1 @@
+"""Simulated scans with known microbleeds: physics from a label map to an image."""

@@ -1,0 +1,1 @@
+"""Training scripts: how each shipped network was made."""
