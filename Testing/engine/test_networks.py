@@ -1,0 +1,22 @@
+"""Network shapes, and that initialising one network from another takes every weight meant to be taken."""
+
+import torch
+from microbleeds.networks import PATCH, Detector, Student, Teacher
+
+
+def test_the_detector_answers_per_voxel():
+    assert Detector(4)(torch.zeros(2, 2, 24, 20, 6)).shape == (2, 2, 24, 20, 6)
+
+
+def test_student_and_teacher_answer_per_patch():
+    patches = torch.zeros(3, 2, PATCH, PATCH, PATCH)
+    assert Student(4)(patches).shape == (3, 2)
+    voxels, classes = Teacher(4)(patches)
+    assert voxels.shape == (3, 2, PATCH, PATCH, PATCH)
+    assert classes.shape == (3, 2)
+
+
+def test_the_teacher_takes_all_of_the_detector_and_adds_only_the_classifier():
+    missing, unexpected = Teacher(4).load_state_dict(Detector(4).state_dict(), strict=False)
+    assert not unexpected
+    assert {name.split(".")[0] for name in missing} == {"classifier"}
