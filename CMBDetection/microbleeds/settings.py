@@ -105,8 +105,9 @@ class Settings:
     cleanup: CleanupSettings = field(default_factory=CleanupSettings)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain dicts and lists."""
-        return asdict(self)
+        """Return plain dicts and lists, equal to what JSON gives back."""
+        return asdict(self, dict_factory=lambda items: {
+            name: list(value) if isinstance(value, tuple) else value for name, value in items})
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Settings":

@@ -11,7 +11,7 @@ LAYERS = {
     "words of the domain": "errors volume findings settings resources progress",
     "tools": "geometry components image_files dicom_series read_write radial_symmetry networks tiling weights",
     "parts of step 0": "modality intensity bias_field brain_mask",
-    "the method": "step0_prepare step1_candidates step2_classify step3_cleanup pipeline",
+    "the method": "step0_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "outputs snapshots report batch",
     "simulation": "simulation.susceptibility simulation.acquisition simulation.anatomy simulation.implants "
                   "simulation.simulate",

@@ -10,6 +10,7 @@ def test_round_trip_through_json():
     settings = Settings(prepare=PrepareSettings(correct_bias=False, symmetry_radii_mm=(1, 2)),
                         candidates=CandidateSettings(threshold=0.3), classify=ClassifySettings(threshold=0.7),
                         cleanup=CleanupSettings(min_volume_mm3=None, max_diameter_mm=8.0))
+    assert json.loads(json.dumps(settings.to_json())) == settings.to_json()
     assert Settings.from_json(json.loads(json.dumps(settings.to_json()))) == settings
 
 

@@ -1,0 +1,109 @@
+"""From candidates on the working grid to findings and a label map on the grid of the scan."""
+
+from collections.abc import Sequence
+from itertools import product
+
+import numpy as np
+
+from .components import box_ras, equivalent_diameter_mm
+from .findings import KEPT, REMOVED, Extrema, Finding
+from .geometry import ras_to_voxel, voxel_to_ras
+from .step1_candidates import Candidate
+from .volume import Volume
+
+
+def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], threshold: float, scan: Volume,
+                  working: Volume) -> tuple[tuple[Finding, ...], Volume]:
+    """Say of every candidate what it is and what became of it.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+        With the probability of step 2.
+    rules : sequence of str or None
+        The rule of step 3 that removes each candidate. It goes before the probability, so that the candidates of step 3
+        are known for every threshold of step 2.
+    threshold : float
+        Candidates of lower probability are removed by step 2.
+    scan : Volume
+        Raw intensities, as read.
+    working : Volume
+        Any volume on the working grid.
+
+    Returns
+    -------
+    findings : tuple of Finding
+        By falling probability, then by position.
+    labels : Volume
+        int32 ids of the kept findings on the grid of the scan; each has at least one voxel.
+    """
+    order = sorted(range(len(candidates)), key=lambda n: (-candidates[n].probability, candidates[n].position_ras))
+    findings, kept = [], []
+    for number, index in enumerate(order, start=1):
+        candidate = candidates[index]
+        removed_by = _removed_by(candidate, rules[index], threshold)
+        voxels = voxels_on_scan(candidate, working, scan)
+        findings.append(_finding(number, candidate, removed_by, voxels, scan, working))
+        if removed_by is None:
+            kept.append((number, voxels))
+    return tuple(findings), scan.with_data(_paint(kept, scan.shape))
+
+
+def _removed_by(candidate: Candidate, rule: str | None, threshold: float) -> str | None:
+    if rule is not None:
+        return f"step3_cleanup: {rule}"
+    return "step2_classify: probability" if candidate.probability < threshold else None
+
+
+def _finding(number: int, candidate: Candidate, removed_by: str | None, voxels_scan: np.ndarray, scan: Volume,
+             working: Volume) -> Finding:
+    volume_mm3 = len(candidate.voxels) * working.voxel_volume_mm3
+    return Finding(
+        id=number, position_ras=candidate.position_ras, probability=candidate.probability,
+        detector_probability=candidate.detector_probability, volume_mm3=volume_mm3,
+        diameter_mm=equivalent_diameter_mm(volume_mm3), box_ras=box_ras(candidate.voxels, working.affine),
+        extrema=_extrema(voxels_scan, scan), status=KEPT if removed_by is None else REMOVED, removed_by=removed_by)
+
+
+def _extrema(voxels: np.ndarray, scan: Volume) -> Extrema:
+    values = scan.data[tuple(voxels.T)]
+    lowest, highest = int(values.argmin()), int(values.argmax())
+    low_ras, high_ras = voxel_to_ras(scan, voxels[[lowest, highest]]).tolist()
+    return Extrema(float(values[lowest]), float(values[highest]), tuple(low_ras), tuple(high_ras))
+
+
+def voxels_on_scan(candidate: Candidate, working: Volume, scan: Volume) -> np.ndarray:
+    """Return the voxels of the scan whose centres lie in the voxels of a candidate, as (n, 3) int array.
+
+    If there is none, because the scan is coarser than the candidate, it is the voxel nearest to its centre.
+    """
+    first, last = candidate.voxels.min(axis=0), candidate.voxels.max(axis=0)
+    region = np.zeros(last - first + 3, bool)
+    region[tuple((candidate.voxels - first + 1).T)] = True
+    corners = np.array(list(product(*zip(first - 0.5, last + 0.5, strict=True))))
+    reach = ras_to_voxel(scan, voxel_to_ras(working, corners))
+    low = np.clip(np.floor(reach.min(axis=0)), 0, np.array(scan.shape) - 1).astype(int)
+    high = np.clip(np.ceil(reach.max(axis=0)), 0, np.array(scan.shape) - 1).astype(int)
+    near = np.indices(high - low + 1).reshape(3, -1).T + low
+    there = np.rint(ras_to_voxel(working, voxel_to_ras(scan, near))).astype(int) - first + 1
+    inside = region[tuple(np.clip(there, 0, np.array(region.shape) - 1).T)]
+    return near[inside] if inside.any() else _nearest_voxel(candidate, scan)[None]
+
+
+def _nearest_voxel(candidate: Candidate, scan: Volume) -> np.ndarray:
+    nearest = np.rint(ras_to_voxel(scan, candidate.position_ras)).astype(int)
+    return np.clip(nearest, 0, np.array(scan.shape) - 1)
+
+
+def _paint(kept: Sequence[tuple[int, np.ndarray]], shape: tuple[int, int, int]) -> np.ndarray:
+    """Write ids into an int32 array, large regions first.
+
+    Only regions of one voxel can find it taken, on scans coarser than the working grid; they get the nearest free one.
+    """
+    labels = np.zeros(shape, np.int32)
+    for number, voxels in sorted(kept, key=lambda entry: (-len(entry[1]), entry[0])):
+        if labels[tuple(voxels.T)].all():
+            around = np.argwhere(labels == 0)
+            voxels = around[[np.abs(around - voxels[0]).sum(axis=1).argmin()]]
+        labels[tuple(voxels.T)] = number
+    return labels
