@@ -1,5 +1,6 @@
 """Stand-ins for ``slicer.app`` and its layout manager; the scene and the views behind them are real."""
 
+import contextlib
 import os
 import tempfile
 import types
@@ -54,6 +55,15 @@ class qSlicerApplication(QtWidgets.QApplication):
     def close_layout(self):
         self._layout_manager.close_views()
         self._layout_manager = None
+
+    @contextlib.contextmanager
+    def withoutLayout(self):
+        """Not in Slicer: as with ``--no-main-window``, ``layoutManager()`` is None in this context."""
+        layout_manager, self._layout_manager = self._layout_manager, None
+        try:
+            yield
+        finally:
+            self._layout_manager = layout_manager
 
     def testingEnabled(self):
         return True

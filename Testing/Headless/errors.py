@@ -19,7 +19,10 @@ def remember(kind, error, traceback):
 
 def complain(message):
     """Print and keep an error that Slicer reports without raising."""
-    remember(RuntimeError, RuntimeError(message), None)
+    try:
+        raise RuntimeError(message)
+    except RuntimeError:
+        sys.excepthook(*sys.exc_info())
 
 
 def install():

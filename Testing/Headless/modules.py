@@ -141,13 +141,14 @@ class ModuleManager(QtCore.QObject):
         self.moduleLoaded.emit(module.name)
         return module
 
-    def unload_all(self):
-        """End of the application: each module's ``cleanup()`` runs."""
-        self.select(None)
-        for name, module in list(self._loaded.items()):
-            self.moduleAboutToBeUnloaded.emit(name)
-            module.unload()
-            del self._loaded[name]
+    def unload(self, name):
+        """Forget a module if it is loaded; its panel is left and its ``cleanup()`` runs."""
+        if name not in self._loaded:
+            return
+        if self._selected == name:
+            self.select(None)
+        self.moduleAboutToBeUnloaded.emit(name)
+        self._loaded.pop(name).unload()
 
     def select(self, name):
         """What the module selector of the main window does: leave one panel, enter the other."""

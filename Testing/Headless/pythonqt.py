@@ -26,6 +26,10 @@ BLOCKING = {
     "QInputDialog": ("getText", "getInt", "getDouble", "getItem"),
 }
 VIRTUAL_GETTERS = {"sizeHint", "minimumSizeHint"}
+NOT_PROPERTIES = {
+    ("QTimer", "singleShot"),  # PythonQt exempts it: QTimer.singleShot(ms, function) is a static method
+    ("QLayout", "contentsMargins"),  # a property since Qt 6 only
+}
 
 _Wrapped = type(QtCore.QObject)  # metaclass of every wrapped C++ class
 _read_property = QtCore.QObject.property
@@ -69,6 +73,7 @@ def install():
                 _patch_class(value)
     _patch_qobject()
     _refuse_blocking_calls()
+    _guard_single_shot()
     _Wrapped.__instancecheck__ = _exact_instance_check
     _Wrapped.__call__ = _without_keywords
     qt.__getattr__ = _missing_class
@@ -114,8 +119,8 @@ def _patch_class(cls):
     meta = cls.staticMetaObject
     for index in range(meta.propertyOffset(), meta.propertyCount()):
         name = meta.property(index).name()
-        if name == "singleShot" and cls is QtCore.QTimer:
-            continue  # PythonQt exempts it: QTimer.singleShot(ms, function) is a static method
+        if (cls.__name__, name) in NOT_PROPERTIES:
+            continue
         if name in VIRTUAL_GETTERS:
             setattr(cls, name, property(getattr(cls, name)))
         else:
@@ -222,6 +227,12 @@ def _patch_qobject():
 
 def _with_tuples(method):
     return lambda self, *args: plain(method(self, *args))
+
+
+def _guard_single_shot():
+    """PySide6 raises a timer function's exception in the caller of ``processEvents``; PythonQt swallows it."""
+    single_shot = QtCore.QTimer.singleShot
+    QtCore.QTimer.singleShot = staticmethod(lambda ms, function: single_shot(ms, signals.guarded(function)))
 
 
 def _refuse_blocking_calls():

@@ -24,9 +24,12 @@ def connect(sender, signature, receiver=None, slot=None, *rest):
         errors.complain(f"QObject::connect() signal '{signature}' does not exist on {type(sender).__name__}")
         return False
     function = _function(receiver, slot)
-    wrapper = _guarded(function)
+    wrapper = guarded(function)
     signal.connect(wrapper)
-    _connections.setdefault((id(sender), signature), []).append((function, wrapper))
+    key = (id(sender), signature)
+    if key not in _connections:
+        sender.destroyed.connect(lambda *_: _connections.pop(key, None))  # the id may be given to another object
+    _connections.setdefault(key, []).append((function, wrapper))
     return True
 
 
@@ -69,14 +72,15 @@ def _bound_signal(sender, signature):
         return signal  # not overloaded
 
 
-def _guarded(function):
+def guarded(function):
+    """The function as a slot: it takes surplus arguments, and its exceptions are printed and remembered."""
     count = _argument_count(function)
 
     def call(*args):
         try:
             function(*(args if count is None else args[:count]))
         except Exception:
-            errors.remember(*sys.exc_info())
+            sys.excepthook(*sys.exc_info())
 
     return call
 

@@ -46,7 +46,8 @@ def start(module_paths=()):
 
 def stop():
     """End of the application: modules clean up, the scene is closed, the views go."""
-    slicer.app.moduleManager().unload_all()
+    for name in slicer.app.moduleManager().loadedModuleNames():
+        slicer.app.moduleManager().unload(name)
     slicer.app.processEvents()
     slicer.mrmlScene.Clear(True)
     slicer.app.close_layout()
