@@ -14,9 +14,10 @@ LAYERS = {
     "the method": "step0_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "outputs snapshots report batch",
     "simulation": "simulation.susceptibility simulation.acquisition simulation.anatomy simulation.implants "
-                  "simulation.simulate",
+                  "simulation.simulate simulation.sample_scan",
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.evaluate",
-    "training": "training.cases training.brain_mask_images training.train_brain_mask",
+    "training": "training.brain_mask_images training.train_brain_mask training.cases training.sampling training.losses "
+                "training.fit training.export training.operating_points training.train_models",
     "doors": "cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
