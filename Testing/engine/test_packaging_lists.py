@@ -1,43 +1,89 @@
-"""What CMake packages is what lies on the disk, no more and no less."""
+"""What the CMake files list is what is on the disk, both ways: Slicer installs only what is listed."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-MODULE = REPOSITORY / "CMBDetection"
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "CMBDetection"
+PANEL_TESTS = ROOT / "Testing" / "panel"
+RAW_URL = "https://raw.githubusercontent.com/CMBDetection/SlicerCMBDetection/main/"
 
 
-def listed(variable):
-    """Return the names in a list of the module's CMake file."""
-    text = re.sub(r"#.*", "", (MODULE / "CMakeLists.txt").read_text())
-    return re.search(rf"set\({variable}\s([^)]*)\)", text).group(1).split()
+def listed(cmake_file, variable):
+    """Return the entries of ``set(VARIABLE ...)``, one a line in the file."""
+    block = re.search(rf"set\({variable}\n(.*?)\n? *\)", cmake_file.read_text(encoding="utf-8"), re.DOTALL)
+    return [line.strip() for line in block.group(1).splitlines()]
 
 
-def on_disk(folder, pattern):
-    return sorted(path.relative_to(MODULE).as_posix() for path in folder.rglob(pattern)
-                  if path.is_file() and "__pycache__" not in path.parts)
+def on_disk(folder, *patterns):
+    """Return the files of the patterns, relative to the folder, without what Python leaves behind."""
+    files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return sorted(path.relative_to(folder).as_posix() for path in files if "__pycache__" not in path.parts)
 
 
-@pytest.mark.parametrize(("variable", "folder", "pattern"), [("MODULE_PYTHON_SCRIPTS", MODULE, "*.py"),
-                                                             ("MODULE_PYTHON_RESOURCES", MODULE / "Resources", "*")])
-def test_the_list_is_the_disk(variable, folder, pattern):
-    names = listed(variable)
-    assert sorted(names) == on_disk(folder, pattern)
-    assert len(set(names)) == len(names)
+def complaints(entries, files):
+    """Return the lines to add to and to remove from a list so that it equals the files, in sorted order."""
+    missing = [f"add:     {name}" for name in files if name not in entries]
+    superfluous = [f"remove:  {name}" for name in entries if name not in files or entries.count(name) > 1]
+    unsorted = ["sort the list"] if entries != sorted(entries) else []
+    return missing + superfluous + unsorted
 
 
-def test_nothing_else_lies_in_the_module():
-    others = set(on_disk(MODULE, "*")) - set(on_disk(MODULE, "*.py")) - set(on_disk(MODULE / "Resources", "*"))
-    assert others == {"CMakeLists.txt"}
+LISTS = {
+    "scripts": (
+        MODULE / "CMakeLists.txt",
+        "MODULE_PYTHON_SCRIPTS",
+        on_disk(MODULE, "*.py", "CMBDetectionLib/**/*.py", "microbleeds/**/*.py"),
+    ),
+    "resources": (MODULE / "CMakeLists.txt", "MODULE_PYTHON_RESOURCES", on_disk(MODULE, "Resources/**/*")),
+    "panel tests": (
+        PANEL_TESTS / "CMakeLists.txt",
+        "PANEL_TESTS",
+        [name for name in on_disk(PANEL_TESTS, "test_*.py") if not name.startswith("test_headless_")],
+    ),
+}
 
 
-def test_the_extension_needs_pytorch_and_adds_the_module():
-    text = (REPOSITORY / "CMakeLists.txt").read_text()
-    assert "project(CMBDetection)" in text
-    assert 'set(EXTENSION_DEPENDS "PyTorch")' in text
-    assert "add_subdirectory(CMBDetection)" in text
+@pytest.mark.parametrize("name", LISTS)
+def test_list_equals_disk(name):
+    cmake_file, variable, files = LISTS[name]
+    found = complaints(listed(cmake_file, variable), files)
+    assert not found, f"{variable} in {cmake_file.relative_to(ROOT)}:\n" + "\n".join(found)
+
+
+def test_nothing_else_lies_in_the_module_folder():
+    known = set(on_disk(MODULE, "*.py", "CMBDetectionLib/**/*.py", "microbleeds/**/*.py", "Resources/**/*"))
+    assert set(on_disk(MODULE, "**/*")) - known == {"CMakeLists.txt"}
+
+
+def test_complaints():
+    assert complaints(["a", "b"], ["a", "b"]) == []
+    assert complaints(["b", "a"], ["a", "b"]) == ["sort the list"]
+    assert complaints(["a", "c"], ["a", "b"]) == ["add:     b", "remove:  c"]
+
+
+def metadata():
+    text = (ROOT / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert "project(CMBDetection)" in text and "add_subdirectory(CMBDetection)" in text
+    return dict(re.findall(r'set\(EXTENSION_(\w+) "(.*)"\)', text))
+
+
+def test_extension_metadata():
+    found = metadata()
+    assert sorted(found) == [
+        "CATEGORY", "CONTRIBUTORS", "DEPENDS", "DESCRIPTION", "HOMEPAGE", "ICONURL", "SCREENSHOTURLS",
+    ]
+    assert found["DEPENDS"] == "PyTorch"
+    assert "not for clinical use" in found["DESCRIPTION"]
+
+
+@pytest.mark.parametrize("key", ["ICONURL", "SCREENSHOTURLS"])
+def test_linked_pictures_are_in_the_repository(key):
+    for url in metadata()[key].split():
+        assert url.startswith(RAW_URL)
+        assert (ROOT / url.removeprefix(RAW_URL)).is_file(), f"{url} has no file"
 
 
 def test_weights_and_cards_stay_small():
