@@ -1,5 +1,6 @@
 """``Testing/run_in_slicer.py`` and the command line that imitates Slicer's, on small test files."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,10 @@ FILES = {
 }
 
 
-def runSlicer(script):
+def runSlicer(script, **environment):
     command = [sys.executable, "-m", "Headless", "--testing", "--no-splash", "--python-script", str(script)]
-    return subprocess.run(command, cwd=TESTING, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=TESTING, env={**os.environ, **environment}, capture_output=True, text=True,
+                          timeout=120)
 
 
 class CommandLineTest(unittest.TestCase):
@@ -59,3 +61,9 @@ class CommandLineTest(unittest.TestCase):
             script = self.folder / "script.py"
             script.write_text(text, encoding="utf-8")
             self.assertEqual(runSlicer(script).returncode, code, text)
+
+    def test_pythonLayerOfASlicerIsUsed(self):
+        (self.folder / "i18n.py").write_text("def tr(text):\n    return 'real ' + text\n", encoding="utf-8")
+        script = self.folder / "script.py"
+        script.write_text("from slicer.i18n import tr; print(tr('text'))", encoding="utf-8")
+        self.assertIn("real text", runSlicer(script, SLICER_PYTHON_DIR=str(self.folder)).stdout)
