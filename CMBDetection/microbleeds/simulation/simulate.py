@@ -88,7 +88,8 @@ def simulate_scan(classes: Volume, acquisition: Acquisition, lesion_count: int, 
     truth, invisible = _truth(effect, lesions, acquisition, brain)
     grid = affine.copy()
     grid[:3, :3] *= acquisition.factor
-    grid[:3, 3] += affine[:3, :3] @ ((np.array(acquisition.factor) - 1) / 2)
+    # The isocentre of the scanner is the middle of the image.
+    grid[:3, 3] = -grid[:3, :3] @ ((np.array(truth.shape) - 1) / 2)
     return SimulatedScan(Volume(image, grid), Volume(brain, grid), Volume(truth, grid), invisible, acquisition)
 
 

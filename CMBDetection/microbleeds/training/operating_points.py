@@ -13,8 +13,8 @@ from ..step3_cleanup import removal_rules
 from .cases import Case
 
 DETECTOR_THRESHOLD = 0.15
-_SENSITIVE_FALSE_POSITIVES = 3.0
-"""False positives per scan that the sensitive point may cost."""
+_FALSE_POSITIVES = {"balanced": 1.0, "sensitive": 3.0}
+"""False positives per scan that each point may cost; unlike F1 this does not depend on how many lesions scans hold."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,20 @@ def choose_operating_points(cases: list[Case], networks: dict[str, nn.Module],
                             device: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the settings of both operating points and the figures per step and point.
 
-    Balanced is the student threshold with the best pooled F1; sensitive the lowest one that costs at most three false
-    positives per scan, and not above the balanced one. A candidate that overlaps a lesion finds it.
+    Each point is the lowest student threshold that costs no more false positives per scan than allowed. A candidate
+    that overlaps a lesion finds it.
     """
     scored = [_score(case, networks, device) for case in cases]
     thresholds = np.round(np.arange(0.02, 0.99, 0.01), 2)
     table = [_rates(scored, threshold, cleanup=True) for threshold in thresholds]
-    balanced = int(np.argmax([row["f1"] for row in table]))
-    allowed = [n for n in range(balanced + 1) if table[n]["fp_per_scan"] <= _SENSITIVE_FALSE_POSITIVES]
-    sensitive = min(allowed, default=balanced)
-    figures = {
-        "scans": len(cases), "lesions": sum(one.lesion_count for one in scored),
-        "detector": _rates(scored, 0.0, cleanup=False),
-        "student, balanced": _rates(scored, thresholds[balanced], cleanup=False),
-        "clean-up, balanced": table[balanced], "clean-up, sensitive": table[sensitive]}
-    points = {name: {"candidates": {"threshold": DETECTOR_THRESHOLD},
-                     "classify": {"threshold": float(thresholds[row])}}
-              for name, row in (("balanced", balanced), ("sensitive", sensitive))}
+    row = {name: next((n for n, rates in enumerate(table) if rates["fp_per_scan"] <= allowed), len(table) - 1)
+           for name, allowed in _FALSE_POSITIVES.items()}
+    points = {name: {"candidates": {"threshold": DETECTOR_THRESHOLD}, "classify": {"threshold": float(thresholds[n])}}
+              for name, n in row.items()}
+    figures = {"scans": len(cases), "lesions": sum(one.lesion_count for one in scored),
+               "detector": _rates(scored, 0.0, cleanup=False),
+               "student, balanced": _rates(scored, thresholds[row["balanced"]], cleanup=False),
+               "clean-up, balanced": table[row["balanced"]], "clean-up, sensitive": table[row["sensitive"]]}
     return points, figures
 
 
