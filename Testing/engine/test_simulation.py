@@ -47,3 +47,8 @@ def test_a_small_scan_shows_its_lesions(modality):
     assert len(numbers) >= 2
     lesion, tissue = scan.image.data[scan.truth.data > 0], scan.image.data[scan.brain.data & (scan.truth.data == 0)]
     assert (lesion.mean() > tissue.mean()) == (modality == "qsm")
+
+
+def test_labels_without_a_class_of_their_own_leave_no_hole():
+    classes = anatomy.class_map(np.array([0, 2, 25, 57, 511, 999]))
+    assert classes.tolist() == [0, anatomy.WHITE, anatomy.WHITE, anatomy.WHITE, anatomy.SKULL, anatomy.SCALP]

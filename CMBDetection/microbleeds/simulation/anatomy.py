@@ -43,8 +43,14 @@ class Tissue:
 
 
 def class_map(labels: np.ndarray) -> np.ndarray:
-    """Return the tissue class (uint8, 0 outside) of FreeSurfer labels; unknown labels become 0."""
-    table = np.zeros(int(labels.max()) + 1, np.uint8)
+    """Return the tissue class (uint8, 0 outside) of FreeSurfer labels.
+
+    Codes not listed become white matter inside the brain (lesions, for example) and scalp outside (500 and more), so
+    that no black hole is left that would pass for a bleed.
+    """
+    table = np.full(int(labels.max()) + 1, SCALP, np.uint8)
+    table[:500] = WHITE
+    table[0] = 0
     for tissue, codes in _CLASS_OF_LABEL.items():
         table[[code for code in codes if code < table.size]] = tissue
     return table[labels.astype(np.int64)]
