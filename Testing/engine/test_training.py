@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from microbleeds.networks import Detector, Student, Teacher
+from microbleeds.step1_candidates import Candidate
 from microbleeds.training.cases import Case
 from microbleeds.training.export import export_model
 from microbleeds.training.fit import fit
@@ -42,7 +43,6 @@ def test_a_variation_moves_image_and_truth_together(case):
 
 
 def test_no_negative_lies_near_a_lesion(case):
-    from microbleeds.step1_candidates import Candidate
     here = [Candidate((20.0, 20.0, 20.0), 0.9, np.zeros((1, 3), int)), Candidate((23.0, 20.0, 20.0), 0.9, None),
             Candidate((50.0, 50.0, 30.0), 0.9, None)]
     mined = mine(case, tuple(here))

@@ -163,7 +163,6 @@ def _truth(effect, lesions, acquisition, brain):
     """
     truth = np.zeros(effect.shape, np.int32)
     nearest = np.full(effect.shape, np.inf, np.float32)
-    reached = []
     for number, lesion in enumerate(lesions, 1):
         centre = (lesion.centre + 0.5) / acquisition.factor - 0.5
         reach_mm = 1.5 * lesion.semi_axes_mm.max() + 2.0 + acquisition.slice_mm / 2
@@ -178,7 +177,6 @@ def _truth(effect, lesions, acquisition, brain):
         own = (distance < np.minimum(nearest[box], reach_mm)) & (effect[box] >= 1) & brain[box]
         truth[box][own] = number
         nearest[box][own] = distance[own]
-        reached.append(number)
     kept = set(np.unique(truth).tolist())
     return truth, tuple(number for number in range(1, len(lesions) + 1) if number not in kept)
 
