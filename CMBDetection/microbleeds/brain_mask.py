@@ -4,8 +4,6 @@ The network sees the scan at 2.5 mm along its own axes, in the axis order neares
 each coarse voxel that is brain, so that the edge on the scan's own grid is finer than 2.5 mm.
 """
 
-import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from .errors import ModelError
 from .geometry import from_canonical, to_canonical
 from .resources import resource_path
 from .volume import Volume
+from .weights import CARD, read_card, read_checked_state
 
 MODEL = "Models/brain-mask"
 WORKING_SPACING_MM = 2.5
@@ -139,21 +138,17 @@ def load_network(folder: Path, device: str = "cpu") -> BrainMaskNetwork:
     ModelError
         If a file is missing or unreadable, or the weights do not have the SHA-256 or the layers of the card.
     """
-    advice = "install CMBDetection again"
+    card = read_card(folder)
     try:
-        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        weights = folder / card["file"]
-        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
         network = BrainMaskNetwork(tuple(card["architecture"]["widths"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"The brain mask model in {folder} cannot be read ({error}); {advice}.") from error
-    if digest != card.get("sha256"):
-        raise ModelError(f"{weights} does not have the SHA-256 in its model.json; {advice}.")
+    except (KeyError, TypeError) as error:
+        raise ModelError(f"{folder / CARD} is not a complete card ({error}); install CMBDetection again.") from error
+    state = read_checked_state(folder, card)
     try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        network.load_state_dict({name: value.float() for name, value in state.items()})
-    except Exception as error:  # torch.load raises many kinds
-        raise ModelError(f"{weights} does not hold the network of its model.json; {advice}.") from error
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{folder / card['file']} does not hold the network of its {CARD}; install CMBDetection "
+                         "again.") from error
     return network.eval().to(device)
 
 

@@ -71,7 +71,9 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
         If it is missing or damaged, or not a detection model; the sentence names the file and what to do.
     """
     folder = _find_folder(name_or_folder)
-    card = _read_card(folder)
+    card = read_card(folder)
+    if card.get("kind") != "detection":
+        raise ModelError(f"{folder / CARD} is not the card of a detection model; choose another model.")
     try:
         files, sizes = card["files"], card["networks"]
         points = {str(name): Settings.from_json(value) for name, value in card["operating_points"].items()}
@@ -135,7 +137,14 @@ def _find_folder(name_or_folder: str | Path) -> Path:
                          f"{DEFAULT_MODEL}, or its folder.") from None
 
 
-def _read_card(folder: Path) -> dict[str, Any]:
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the card of a model of any kind.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or not a JSON object.
+    """
     path = folder / CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -143,6 +152,6 @@ def _read_card(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON or is damaged; install the model again.") from error
-    if not isinstance(card, dict) or card.get("kind") != "detection":
+    if not isinstance(card, dict):
         raise ModelError(f"{path} is not the card of a detection model; choose another model.")
     return card

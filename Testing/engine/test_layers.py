@@ -16,8 +16,9 @@ LAYERS = {
     "simulation": "simulation.susceptibility simulation.acquisition simulation.anatomy simulation.implants "
                   "simulation.simulate simulation.sample_scan",
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.evaluate",
-    "training": "training.brain_mask_images training.train_brain_mask training.cases training.sampling training.losses "
-                "training.fit training.export training.operating_points training.train_models",
+    "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "
+                "training.sampling training.losses "
+                "training.fit training.operating_points training.train_models",
     "doors": "cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]

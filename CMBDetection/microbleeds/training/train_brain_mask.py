@@ -7,7 +7,6 @@ last checkpoint in the work folder; every step is seeded by its number, so a cut
 """
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from microbleeds.brain_mask import BrainMaskNetwork, normalise
 from microbleeds.training.brain_mask_images import TISSUES, random_geometry, random_image
+from microbleeds.training.export import write_weights
 
 WIDTHS = (8, 16, 32, 64, 64)
 STEPS = 4500
@@ -165,12 +165,9 @@ def validate(network: BrainMaskNetwork, maps: list[np.ndarray], count: int) -> d
 
 def write_model(network: BrainMaskNetwork, work: Path, steps: int, figures: dict[str, float]) -> None:
     """Write the weights in half precision and the card."""
-    file = work / "weights.pt"
-    torch.save({name: value.half() for name, value in network.state_dict().items()}, file)
     card = {
         "name": "brain-mask",
-        "file": file.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        **write_weights(work / "weights.pt", network),
         "architecture": {"kind": "BrainMaskNetwork", "widths": list(WIDTHS)},
         "licence": "Apache-2.0",
         "training": {"steps": steps, "seed": SEED, "data": "SynthSeg label maps, simulated images"},
