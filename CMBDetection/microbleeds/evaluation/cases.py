@@ -105,20 +105,53 @@ def read_case(files: CaseFiles) -> Case:
     InputError
         If a file cannot be used, the grids differ, or label map and findings are of different runs.
     """
-    labels = read_labels(files.labels)
-    result = read_result(files.findings) if files.findings else None
-    marked = labels.data != 0
-    if result is not None:
-        known = [candidate.id for candidate in result.candidates]
-        if np.setdiff1d(labels.data, [0, *known]).size:
-            raise InputError(f"{files.labels} has labels that {files.findings} does not know; they are of different "
-                             "runs, detect again.")
-        marked = np.isin(labels.data, [finding.id for finding in result.findings])
+    clusters, result = read_prediction(files.labels, files.findings)
     if isinstance(files.truth, Points):
-        lesions = _point_lesions(files.truth, labels, files.labels)
+        lesions = _point_lesions(files.truth, clusters, files.labels)
     else:
-        lesions = _map_lesions(files.truth, labels, files.labels)
-    return Case(files.stem, _clusters(labels, marked), lesions, result)
+        lesions = _map_lesions(files.truth, clusters, files.labels)
+    return Case(files.stem, clusters, lesions, result)
+
+
+def read_prediction(path: Path, findings: Path | None) -> tuple[Volume, DetectionResult | None]:
+    """Read one scan's label map and, where there is one, its findings file.
+
+    Returns
+    -------
+    clusters : Volume
+        Kept findings, or everything marked where findings are not known, as clusters numbered from 1 on.
+    result : DetectionResult or None
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or label map and findings are of different runs.
+    """
+    labels = read_labels(path)
+    if findings is None:
+        return _clusters(labels, labels.data != 0), None
+    result = read_result(findings)
+    known = [candidate.id for candidate in result.candidates]
+    if np.setdiff1d(labels.data, [0, *known]).size:
+        raise InputError(f"{path} has labels that {findings} does not know; they are of different runs, detect again.")
+    return _clusters(labels, np.isin(labels.data, [finding.id for finding in result.findings])), result
+
+
+def read_on_grid(path: Path, grid: Volume, other: Path) -> Volume:
+    """Read a label map of the grid of `other`; the axes may come in another order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used or lies on another grid.
+    """
+    labels = read_labels(path)
+    # Slicer saves left-handed images with their slices reversed, so the same grid may come in another axis order
+    canonical = to_canonical(grid)
+    if not canonical.same_grid(to_canonical(labels), GRID_TOLERANCE_MM):
+        raise InputError(f"{path} (shape {labels.shape}) is not on the grid of {other} (shape {grid.shape}); "
+                         "resample it to the scan.")
+    return from_canonical(canonical.with_data(to_canonical(labels).data), grid)
 
 
 def _references(truth: Path, stems: Sequence[str]) -> dict[str, Path | Points]:
@@ -226,18 +259,12 @@ def _point_lesions(points: Points, grid: Volume, labels: Path) -> Lesions:
 
 
 def _map_lesions(truth: Path, grid: Volume, labels: Path) -> Lesions:
-    reference = read_labels(truth)
-    # Slicer saves left-handed images with their slices reversed, so the same grid may come in another axis order
-    canonical = to_canonical(grid)
-    if not canonical.same_grid(to_canonical(reference), GRID_TOLERANCE_MM):
-        raise InputError(f"{truth} (shape {reference.shape}) is not on the grid of {labels} (shape {grid.shape}); "
-                         "resample it to the scan.")
-    marked = reference.data > 0
-    if (reference.data < 0).any() or marked.mean() > MAX_MARKED_SHARE:
+    reference = read_on_grid(truth, grid, labels).data
+    marked = reference > 0
+    if (reference < 0).any() or marked.mean() > MAX_MARKED_SHARE:
         raise InputError(f"{truth} does not look like a map of microbleeds ({marked.mean():.0%} of it is marked); "
                          "use 0 for background and 1 or more for microbleeds.")
-    marked = from_canonical(canonical.with_data(to_canonical(reference.with_data(marked)).data), grid)
-    return lesions_from_clusters(_clusters(grid, marked.data))
+    return lesions_from_clusters(_clusters(grid, marked))
 
 
 def _clusters(grid: Volume, marked: np.ndarray) -> Volume:

@@ -59,7 +59,7 @@ def evaluate_folders(predictions: Path, truth: Path) -> Evaluation:
     scans, scored = [], {name: [] for name in CURVES}
     for case in map(read_case, files):
         scans.append(ScanEvaluation(case.stem, _counts(case)))
-        for name, candidates in _scored(case).items():
+        for name, candidates in scored_candidates(case).items():
             scored[name].append(candidates)
     complete = all(len(candidates) == len(scans) for candidates in scored.values())
     return Evaluation(
@@ -97,17 +97,8 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     write_text(folder / "evaluation.json", json.dumps(content, indent=1) + "\n")
 
 
-def _counts(case: Case) -> dict[str, Counts]:
-    """Count by both rules; predicted centres are those of the findings, of the clusters where these are not known."""
-    centres_ras = cluster_centres_ras(case.clusters)
-    if case.result is not None:
-        centres_ras = [finding.position_ras for finding in case.result.findings]
-    return {OVERLAP: match_clusters(case.clusters, case.lesions),
-            DISTANCE: match_centres(centres_ras, case.lesions.centres_ras)}
-
-
-def _scored(case: Case) -> dict[str, ScoredCandidates]:
-    """Return the candidates of each FROC curve; empty when the result is not known."""
+def scored_candidates(case: Case) -> dict[str, ScoredCandidates]:
+    """Return one scan's candidates for each FROC curve of `CURVES`; empty when the result is not known."""
     if case.result is None:
         return {}
     every = case.result.candidates
@@ -117,6 +108,15 @@ def _scored(case: Case) -> dict[str, ScoredCandidates]:
                                np.array([getattr(candidate, score) for candidate in chosen]),
                                case.lesions.centres_ras)
         for name, chosen, score in (("step 1", every, "detector_probability"), ("final", clean, "probability"))}
+
+
+def _counts(case: Case) -> dict[str, Counts]:
+    """Count by both rules; predicted centres are those of the findings, of the clusters where these are not known."""
+    centres_ras = cluster_centres_ras(case.clusters)
+    if case.result is not None:
+        centres_ras = [finding.position_ras for finding in case.result.findings]
+    return {OVERLAP: match_clusters(case.clusters, case.lesions),
+            DISTANCE: match_centres(centres_ras, case.lesions.centres_ras)}
 
 
 def _scan_rows(evaluation: Evaluation, rule: str) -> list[list[str]]:

@@ -110,7 +110,8 @@ def match_clusters(clusters: Volume, lesions: Lesions) -> Counts:
     return Counts(len(lesions.voxels), found, int(clusters.data.max(initial=0)), correct)
 
 
-def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM) -> Counts:
+def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM,
+                  spared_ras: np.ndarray = ()) -> Counts:
     """Count one-to-one pairs of centres nearer than `limit_mm`.
 
     Parameters
@@ -118,20 +119,40 @@ def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: 
     predicted_ras : (m, 3) RAS mm
     centres_ras : (n, 3) RAS mm
         Of the reference.
+    spared_ras : (k, 3) RAS mm
+        Predictions without a partner that lie near one of these count neither as right nor as wrong.
 
     Examples
     --------
     >>> match_centres([[0, 0, 0], [1, 0, 0]], [[0, 0, 4.9]])
     Counts(lesions=1, found=1, predictions=2, correct=1)
     """
-    predicted_ras, centres_ras = (np.reshape(points, (-1, 3)) for points in (predicted_ras, centres_ras))
+    pairs, spared = pair_centres(predicted_ras, centres_ras, limit_mm, spared_ras)
+    return Counts(len(centres_ras), len(pairs), len(predicted_ras) - int(spared.sum()), len(pairs))
+
+
+def pair_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM,
+                 spared_ras: np.ndarray = ()) -> tuple[np.ndarray, np.ndarray]:
+    """Pair centres as `match_centres` counts them.
+
+    Returns
+    -------
+    pairs : (p, 2) int
+        Prediction and lesion of each pair.
+    spared : (m,) bool
+        Predictions without a partner near one of `spared_ras`.
+    """
+    predicted_ras, centres_ras, spared_ras = (np.reshape(points, (-1, 3))
+                                              for points in (predicted_ras, centres_ras, spared_ras))
     distances_mm = cdist(predicted_ras, centres_ras)
     near = distances_mm < limit_mm
     # a pair that is too far costs more than all near pairs together, so the number of near pairs comes first
     too_far_mm = limit_mm * (min(distances_mm.shape) + 1)
-    pairs = linear_sum_assignment(np.where(near, distances_mm, too_far_mm))
-    matched = int(near[pairs].sum())
-    return Counts(len(centres_ras), matched, len(predicted_ras), matched)
+    pairs = np.stack(linear_sum_assignment(np.where(near, distances_mm, too_far_mm)), axis=1)
+    pairs = pairs[near[tuple(pairs.T)]]
+    spared = (cdist(predicted_ras, spared_ras) < limit_mm).any(axis=1)
+    spared[pairs[:, 0]] = False
+    return pairs, spared
 
 
 def cluster_centres_ras(clusters: Volume) -> np.ndarray:

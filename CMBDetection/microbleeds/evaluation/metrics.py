@@ -73,11 +73,15 @@ class FrocPoint:
 
 @dataclass(frozen=True, eq=False)
 class ScoredCandidates:
-    """Candidates of one scan with a score, and the lesions of the reference: (m, 3) RAS mm, (m,), (n, 3) RAS mm."""
+    """Candidates of one scan with a score, and the lesions of the reference: (m, 3) RAS mm, (m,), (n, 3) RAS mm.
+
+    Candidates near `spared_ras` (k, 3) are left out, see `matching.match_centres`.
+    """
 
     positions_ras: np.ndarray
     scores: np.ndarray
     lesions_ras: np.ndarray
+    spared_ras: np.ndarray = ()
 
 
 def rates(counts: Counts) -> Rates:
@@ -129,7 +133,8 @@ def froc(scans: Sequence[ScoredCandidates], thresholds: Sequence[float] = FROC_T
 
 
 def _froc_point(scans: Sequence[ScoredCandidates], threshold: float) -> FrocPoint:
-    counts = [match_centres(scan.positions_ras[scan.scores >= threshold], scan.lesions_ras) for scan in scans]
+    counts = [match_centres(scan.positions_ras[scan.scores >= threshold], scan.lesions_ras,
+                            spared_ras=scan.spared_ras) for scan in scans]
     pooled, wrong = rates(pool(counts)), false_positives(counts)
     return FrocPoint(threshold, pooled.sensitivity, pooled.precision, wrong.per_scan, wrong.per_scan_with_lesions,
                      wrong.per_scan_without_lesions)
