@@ -114,7 +114,7 @@ def route(network: Network, roots_ras: np.ndarray, ends_ras: np.ndarray, flows: 
         Trees are numbered as the roots; a root that no end chose has none.
     """
     if not len(roots_ras) or not len(ends_ras) or not len(network.points_ras):
-        return _no_tubes()
+        return no_tubes()
     roots = np.unique(network.places.query(roots_ras)[1])
     cost, before, _ = csgraph.dijkstra(network.ways, directed=False, indices=roots, min_only=True,
                                        return_predecessors=True)
@@ -143,7 +143,7 @@ def _tubes_of_tree(points: np.ndarray, parent: np.ndarray, inflow: np.ndarray, t
                    allowed: Allowed) -> Tubes:
     """Return smooth tubes along nodes (n, 3) that are sorted from the roots outward."""
     if not len(points):
-        return _no_tubes()
+        return no_tubes()
     children = np.bincount(parent[parent >= 0], minlength=len(points))
     points = _smoothed(points, parent, children, allowed)
     length = np.where(parent >= 0, np.linalg.norm(points - points[parent], axis=1), 0)
@@ -256,5 +256,6 @@ def vessels_of(tubes: Tubes, kind: str, susceptibility_ppm: float, r2star_hz: fl
                    r2star_hz, density) for part in parts]
 
 
-def _no_tubes() -> Tubes:
+def no_tubes() -> Tubes:
+    """Return no sample at all."""
     return Tubes(np.zeros((0, 3)), np.zeros(0), np.zeros(0), np.zeros(0, int), np.zeros(0, int))

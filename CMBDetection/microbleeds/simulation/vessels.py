@@ -5,7 +5,7 @@ cortical veins rise through the sulci to the sagittal sinus or sink to the trans
 white matter straight to the wall of the lateral ventricle, subependymal veins along it to the internal cerebral veins.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
@@ -15,9 +15,9 @@ from ..volume import Volume
 from . import anatomy as tissue
 from .anatomy import Anatomy, brain_of, class_at
 from .shapes import ARTERY, PERFORATOR, PERIVASCULAR_SPACE, SULCAL_VESSEL, VEIN, Vessel
-from .vessel_growth import Allowed, Guide, Habit, Tubes, make_network, route, vessels_of, walk
+from .vessel_growth import Allowed, Guide, Habit, Tubes, make_network, no_tubes, route, vessels_of, walk
 
-_MOST_MEDULLARY_RECORDS = 100
+_MOST_RECORDS = {"medullary": 100, "perforators": 60}
 _SPACES_PER_RECORD = 6
 _GUIDE_MM = 2
 _BASAL_GANGLIA = (tissue.CAUDATE, tissue.PUTAMEN, tissue.PALLIDUM)
@@ -93,19 +93,22 @@ def draw_vessels(anatomy: Anatomy, rng: np.random.Generator,
         return int(np.ceil(mean * np.clip(amount * np.exp(rng.normal(0, 0.25)), 0.3, 2.5)))
 
     vessels = vessels_of(_cortical(head, amount_of(700), rng), SULCAL_VESSEL, blood_ppm, blood_r2star, 1.0)
-    veins = (_medullary(head, amount_of(110), rng), *_deep(head, rng), *_basal(head, rng),
+    veins = (_medullary(head, amount_of(160), rng), *_deep(head, rng), *_basal(head, rng),
              _cerebellar(head, amount_of(110), rng))
     for tubes in veins:
         vessels += vessels_of(tubes, VEIN, blood_ppm, blood_r2star, 1.0)
-    perforators = _perforators(head, amount_of(36), rng)
+    perforators = _perforators(head, amount_of(56), rng)
     for vessel in vessels_of(perforators, PERFORATOR, blood_ppm, blood_r2star, 1.0):
         # arteries and veins alike: the less oxygen is left, the darker
         share = rng.uniform(0.4, 1)
         vessels.append(Vessel(PERFORATOR, vessel.points_ras, vessel.radii_mm, vessel.step_mm, share * blood_ppm,
                               (0.5 + 0.5 * share) * blood_r2star, 1.0))
-    vessels += vessels_of(_arteries(head, rng), ARTERY, 0.0, rng.uniform(10, 25), rng.uniform(0.05, 0.3))
+    for tubes in _arteries(head, rng):
+        vessels += vessels_of(tubes, ARTERY, 0.0, rng.uniform(10, 25), rng.uniform(0.05, 0.3))
     spaces = _perivascular_spaces(head, perforators, amount_of(60), rng)
-    return *vessels, *vessels_of(spaces, PERIVASCULAR_SPACE, 0.0, rng.uniform(2, 5), 1.0)
+    for tubes in spaces:
+        vessels += vessels_of(tubes, PERIVASCULAR_SPACE, 0.0, rng.uniform(2, 5), 1.0)
+    return tuple(vessels)
 
 
 def _head_of(anatomy: Anatomy) -> _Head:
@@ -120,7 +123,8 @@ def _head_of(anatomy: Anatomy) -> _Head:
         edge = ndimage.binary_dilation(classes != tissue.AIR, iterations=2) & (classes == tissue.AIR)
         classes[edge] = tissue.CSF
     smaller = Anatomy(anatomy.name, volume.with_data(classes))
-    thalamus = apply_affine(affine, np.argwhere(classes == tissue.THALAMUS)) + (volume.affine - affine)[:3, 3]
+    centre = classes == tissue.THALAMUS
+    thalamus = apply_affine(volume.affine, np.argwhere(centre if centre.any() else brain_of(classes)))
     middle = np.median(thalamus, axis=0)
     low, high = np.percentile(thalamus, [2, 95], axis=0)
     return _Head(smaller, middle, np.array([middle[0], high[1] - 2, high[2] - 4]),
@@ -173,6 +177,16 @@ def _spread(points: np.ndarray, chosen: np.ndarray, angle: np.ndarray, count: in
     return [points[rng.choice(part)] for part in np.array_split(index, count) if len(part)]
 
 
+def _by_place(head: _Head, starts: np.ndarray) -> np.ndarray:
+    """Return points (n, 3) sorted so that neighbours follow each other: by side, then from back to front."""
+    return starts[np.lexsort((starts[:, 1], head.side(starts) > 0))]
+
+
+def _together(tubes: Tubes, size: int) -> Tubes:
+    """Return the tubes with every `size` trees in a row as one, to share a number in the truth."""
+    return replace(tubes, tree=tubes.tree // max(size, 1))
+
+
 def _cortical(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     """Grow veins of the brain's surface and sulci, with branches that dip into the gyri."""
     classes = head.map.classes.data
@@ -209,16 +223,14 @@ def _medullary(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     points = apply_affine(head.map.classes.affine, np.argwhere(wall))
     lateral = (np.abs(head.side(points)) > 6) & (points[:, 2] > head.thalamus[2] - 4)
     starts = _pick(points, lateral, count, rng)
-    # neighbours share a record where there are too many
-    starts = starts[np.lexsort((starts[:, 1], starts[:, 0] > head.thalamus[0]))]
+    starts = _by_place(head, starts)
     outward = _uphill(_distance_to(head, ventricle))
-    radii = np.clip(np.exp(rng.normal(np.log(0.16), 0.35, len(starts))), 0.08, 0.35)
+    radii = np.clip(np.exp(rng.normal(np.log(0.18), 0.35, len(starts))), 0.08, 0.35)
     headings = outward(starts) + rng.normal(0, 0.05, starts.shape)
-    habit = Habit(wander=0.04, pull=0.12, branches_per_mm=0.03, thinnest_mm=0.05)
-    tubes = walk(starts, headings, radii, rng.uniform(8, 45, len(starts)), habit, outward, head.inside(tissue.WHITE),
+    habit = Habit(wander=0.035, pull=0.12, branches_per_mm=0.03, thinnest_mm=0.05)
+    tubes = walk(starts, headings, radii, rng.uniform(12, 50, len(starts)), habit, outward, head.inside(tissue.WHITE),
                  rng)
-    together = -(-len(starts) // _MOST_MEDULLARY_RECORDS)
-    return Tubes(tubes.points_ras, tubes.radii_mm, tubes.step_mm, tubes.tree // max(together, 1), tubes.parent)
+    return _together(tubes, -(-len(starts) // _MOST_RECORDS["medullary"]))
 
 
 def _deep(head: _Head, rng: np.random.Generator) -> list[Tubes]:
@@ -275,6 +287,8 @@ def _cerebellar(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     near = ndimage.binary_dilation(cerebellum, iterations=3) & (head.map.classes.data == tissue.CSF)
     points = _places(apply_affine(head.map.classes.affine, np.argwhere(near)), rng)
     inside = head.where(tissue.CEREBELLAR_CORTEX)
+    if not len(inside):
+        return no_tubes()
     points = np.concatenate([points, _places(inside, rng)])
     fluid = head.inside(tissue.CSF)
     free = fluid(points)
@@ -296,13 +310,17 @@ def _perforators(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     starts, headings = [], []
     for classes, share, depth_mm in ((_BASAL_GANGLIA, 0.7, 18.0), ((tissue.THALAMUS,), 0.3, 14.0)):
         points = head.where(*classes)
+        if not len(points):
+            continue
         columns = np.unique(np.rint(points[:, :2]).astype(int), axis=0, return_inverse=True)[1].ravel()
         floor = np.full(columns.max() + 1, np.inf)
         np.minimum.at(floor, columns, points[:, 2])
         bottom = points[points[:, 2] <= floor[columns] + 1]
         for sign in (-1, 1):
             here = bottom[sign * head.side(bottom) > 2]
-            here = here[here[:, 2] < np.percentile(here[:, 2], 60)]
+            if not len(here):
+                continue
+            here = here[here[:, 2] <= np.percentile(here[:, 2], 60)]
             # a few clusters, as the vessels enter through the anterior and posterior perforated substance
             seeds = here[rng.integers(len(here), size=3)]
             near = np.exp(-((here[:, None] - seeds) ** 2).sum(-1) / 2 / 4**2).sum(1)
@@ -310,59 +328,61 @@ def _perforators(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
                                      p=near / near.sum())]
             starts.append(chosen)
             headings.append(chosen - (np.median(here, axis=0) - (4 * sign, 0, depth_mm)))
-    start, heading = np.concatenate(starts), np.concatenate(headings)
+    start, heading = np.concatenate([np.zeros((0, 3)), *starts]), np.concatenate([np.zeros((0, 3)), *headings])
     radii = np.clip(np.exp(rng.normal(np.log(0.2), 0.35, len(start))), 0.1, 0.4)
     allowed = head.inside(*_BASAL_GANGLIA, tissue.THALAMUS, tissue.VENTRAL_DC, tissue.WHITE)
     habit = Habit(wander=0.06, pull=0.05, branches_per_mm=0.01)
-    return walk(start, heading, radii, rng.uniform(8, 30, len(start)), habit,
-                lambda points: np.tile([0.0, -0.2, 1.0], (len(points), 1)), allowed, rng)
+    tubes = walk(start, heading, radii, rng.uniform(8, 30, len(start)), habit,
+                 lambda points: np.tile([0.0, -0.2, 1.0], (len(points), 1)), allowed, rng)
+    return _together(tubes, -(-len(start) // _MOST_RECORDS["perforators"]))
 
 
-def _arteries(head: _Head, rng: np.random.Generator) -> Tubes:
-    """Grow the basilar artery, the circle of Willis and the middle and anterior cerebral arteries through fluid."""
+def _arteries(head: _Head, rng: np.random.Generator) -> list[Tubes]:
+    """Grow the basilar with the posterior, and the carotids with the middle and anterior cerebral arteries."""
     classes = head.map.classes.data
     to_insula = _distance_to(head, np.isin(classes, (tissue.PUTAMEN, tissue.PALLIDUM)))
     to_brainstem = _distance_to(head, classes == tissue.BRAINSTEM)
-    points = _places(head.where(tissue.CSF), rng)
-    near_stem = _at(to_brainstem, points)
-    points, near_stem = (v[points[:, 1] > head.galen[1] - 10] for v in (points, near_stem))
-    fluid = head.inside(tissue.CSF)
-    network = make_network(points, np.ones(len(points)), fluid, rng)
-    side, forward, up = head.side(points), points[:, 1] - head.front[1], points[:, 2] - head.front[2]
     stem = head.where(tissue.BRAINSTEM)
-    low = np.percentile(stem[:, 2], 15)
-    basilar = (near_stem < 4) & (np.abs(points[:, 2] - low) < 4) & (points[:, 1] > np.median(stem[:, 1])) \
-        & (np.abs(side) < 6)
-    roots, ends = [*_pick(points, basilar, 1, rng)], []
-    around = (near_stem < 6) & (up > -8) & (up < 6) & (points[:, 1] < np.median(stem[:, 1]) + 5)
+    points = _places(head.where(tissue.CSF), rng)
+    points = points[points[:, 1] > head.galen[1] - 10]
+    if not len(stem) or not len(points):
+        return []
+    fluid = head.inside(tissue.CSF)
+    low, middle = np.percentile(stem[:, 2], 15), np.median(stem[:, 1])
+    side, forward, up = head.side(points), points[:, 1] - middle, points[:, 2] - head.front[2]
+    near_stem = _at(to_brainstem, points)
+    # below the midbrain only the midline is cheap, so that the basilar artery parts at its top
+    network = make_network(points, 1 + np.where((up < -8) & (near_stem < 12), np.abs(side), 0), fluid, rng)
+    basilar = (near_stem < 4) & (np.abs(points[:, 2] - low) < 4) & (forward > 0) & (np.abs(side) < 6)
+    around = (near_stem < 9) & (np.abs(up) < 8) & (np.abs(side) > 5) & (forward < 8)
     sylvian = (_at(to_insula, points) < 24) & (up > 0) & (np.abs(side) > 26)
-    anterior = (np.abs(side) < 4) & (forward > 8) & (up > 8)
+    anterior = (np.abs(side) < 4) & (points[:, 1] > head.front[1] + 2) & (up > 8) & (up < 50)
+    behind = np.concatenate([_pick(points, around & (sign * side > 0), 3, rng) for sign in (-1, 1)])
+    tubes = [route(network, _pick(points, basilar, 1, rng), behind, np.ones(len(behind)), (1.3, 1.8), fluid)]
     for sign in (-1, 1):
         here = sign * side > 0
-        roots.append(head.front + (9 * sign, 0, 0))
-        for region, number in ((around, 3), (sylvian, 6), (anterior, 3)):
-            ends += [*_pick(points, region & here, number, rng)]
-    return route(network, np.array(roots), np.array(ends).reshape(-1, 3), np.ones(len(ends)), (1.2, 1.8), fluid)
+        ends = np.concatenate([_pick(points, sylvian & here, 7, rng), _pick(points, anterior & here, 3, rng)])
+        carotid = head.front + (9 * sign, 0, 0)
+        tubes.append(route(network, carotid[None], ends, np.ones(len(ends)), (1.4, 1.8), fluid))
+    return tubes
 
 
-def _perivascular_spaces(head: _Head, perforators: Tubes, count: int, rng: np.random.Generator) -> Tubes:
+def _perivascular_spaces(head: _Head, perforators: Tubes, count: int,
+                         rng: np.random.Generator) -> list[Tubes]:
     """Grow fluid-filled spaces around some perforators, and in the centrum semiovale from below the cortex inward."""
     kept = rng.permutation(np.unique(perforators.tree))[:count // 3]
     along = perforators.take(np.isin(perforators.tree, kept))
-    width = rng.uniform(0.3, 0.6, perforators.tree.max(initial=0) + 1)
-    along = Tubes(along.points_ras, width[along.tree], along.step_mm, along.tree, along.parent)
-    classes = head.map.classes.data
-    inward = _uphill(_distance_to(head, classes == tissue.CORTEX))
+    width = _space_width(perforators.tree.max(initial=0) + 1, rng)
+    along = _together(replace(along, radii_mm=width[along.tree]), 3)
+    inward = _uphill(_distance_to(head, head.map.classes.data == tissue.CORTEX))
     white = head.where(tissue.WHITE)
     high = (white[:, 2] > head.monro[2] + 12) & (np.abs(head.side(white)) > 8)
-    starts = _pick(white, high, count - count // 3, rng)
-    starts = starts[np.lexsort((starts[:, 1], starts[:, 0] > head.thalamus[0]))]
-    direction = inward(starts) - (0, 0, 0.5)
-    tubes = walk(starts, direction, rng.uniform(0.3, 0.5, len(starts)), rng.uniform(4, 14, len(starts)),
-                 Habit(wander=0.04, taper_per_mm=0.02), inward, head.inside(tissue.WHITE), rng)
-    offset = perforators.tree.max(initial=0) + 1
-    size, before = len(along.tree), np.where(tubes.parent >= 0, tubes.parent + len(along.tree), -1)
-    parent = np.concatenate([along.parent, before]) if size else tubes.parent
-    return Tubes(*(np.concatenate([getattr(along, name), getattr(tubes, name)])
-                   for name in ("points_ras", "radii_mm", "step_mm")),
-                 np.concatenate([along.tree // 3, offset + tubes.tree // _SPACES_PER_RECORD]), parent)
+    starts = _by_place(head, _pick(white, high, count - count // 3, rng))
+    tubes = walk(starts, inward(starts) - (0, 0, 0.5), _space_width(len(starts), rng),
+                 rng.uniform(4, 14, len(starts)), Habit(wander=0.04), inward, head.inside(tissue.WHITE), rng)
+    return [along, _together(tubes, _SPACES_PER_RECORD)]
+
+
+def _space_width(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return radii (n,) of perivascular spaces, mm."""
+    return np.clip(np.exp(rng.normal(np.log(0.42), 0.3, count)), 0.3, 0.9)
