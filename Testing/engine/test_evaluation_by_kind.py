@@ -48,7 +48,8 @@ def test_perfect_and_empty_predictions(truth):
 
 @pytest.mark.parametrize(("centre", "cause"), [
     (VEIN_AT, VEIN), ((12, 30, 3), VEIN), ((15, 30, 3), VEIN), ((16, 30, 3), BRAIN), ((10, 30, 6), VEIN),
-    ((10, 30, 7), BRAIN), ((31, 30, 4), CALCIFICATION), ((20, 20, 8), BRAIN), ((1, 20, 8), OUTSIDE), ((14, 14, 3), AGAIN)])
+    ((10, 30, 7), BRAIN), ((31, 30, 4), CALCIFICATION), ((20, 20, 8), BRAIN), ((1, 20, 8), OUTSIDE),
+    ((14, 14, 3), AGAIN)])
 def test_what_a_false_positive_is_put_down_to(truth, centre, cause):
     assert causes(centre, truth=truth) == [cause]
 

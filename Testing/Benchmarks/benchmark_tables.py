@@ -1,0 +1,98 @@
+"""The figures as Markdown tables."""
+
+from collections.abc import Sequence
+
+from benchmark_scores import GroupScore
+from benchmark_set import VERSION
+from microbleeds.evaluation.by_kind import CAUSES, CauseCounts
+from microbleeds.evaluation.intervals import CONFIDENCE, RESAMPLES
+from microbleeds.evaluation.matching import CENTRE_LIMIT_MM
+from microbleeds.evaluation.metrics import FrocPoint
+
+FROC_FP_PER_SCAN = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is nearer than {CENTRE_LIMIT_MM:g} mm to "
+        "that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen count "
+        f"neither way. TPR, FP per scan, precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals "
+        f"({RESAMPLES} bootstrap samples of scans).")
+
+
+def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore]) -> str:
+    """Return everything as Markdown; `title` says what was measured."""
+    parts = [f"# {title}", f"Simulated benchmark, version {VERSION}. {RULE}", _figures(main)]
+    if splits:
+        parts += ["## Standard tier: slices and field strength", _figures(splits)]
+    parts += ["## What the false positives lie on",
+              "False positives; then how many of the visible things of that kind got one.", _causes(main),
+              "## Which microbleeds are found", _found(main)]
+    if all(group.froc for group in main):
+        for curve in main[0].froc:
+            parts += [f"## FROC, {curve}", "Highest TPR of a threshold with at most so many false positives per scan.",
+                      _froc(main, curve)]
+    return "\n\n".join(parts) + "\n"
+
+
+def best_sensitivity(points: Sequence[FrocPoint], false_positives_per_scan: float) -> float | None:
+    """Return the highest sensitivity of the points with at most so many false positives per scan, or None.
+
+    Only measured points count; nothing is interpolated.
+    """
+    return max((point.sensitivity for point in points if point.sensitivity is not None
+                and point.false_positives_per_scan <= false_positives_per_scan), default=None)
+
+
+def _figures(groups: Sequence[GroupScore]) -> str:
+    rows = []
+    for group in groups:
+        summary, intervals, wrong = group.summary, group.intervals, group.summary.false_positives
+        rows.append([
+            group.name, f"{summary.scans} ({wrong.clean_scans})", str(summary.counts.lesions),
+            _with_interval(summary.pooled.sensitivity, intervals.sensitivity),
+            _with_interval(wrong.per_scan, intervals.false_positives_per_scan),
+            f"{_number(wrong.per_scan_with_lesions)} / {_number(wrong.per_scan_without_lesions)}",
+            f"{wrong.clean_scans_kept_clean} of {wrong.clean_scans}",
+            _with_interval(summary.pooled.precision, intervals.precision), _number(summary.pooled.f1),
+            str(group.spared), "–" if group.median_seconds is None else f"{group.median_seconds:.1f}"])
+    return _table(["", "scans (without)", "microbleeds", "TPR", "FP per scan", "scans with / without", "clean, no FP",
+                   "precision", "F1", "spared", "s per scan"], rows)
+
+
+def _causes(groups: Sequence[GroupScore]) -> str:
+    rows = []
+    for index, cause in enumerate(CAUSES):
+        rows.append([cause, *(_cause(group.causes[index]) for group in groups)])
+    return _table(["", *(group.name for group in groups)], rows)
+
+
+def _cause(counts: CauseCounts) -> str:
+    if counts.visible is None:
+        return str(counts.false_positives)
+    return f"{counts.false_positives}; {counts.fooled} of {counts.visible}" if counts.visible else "none there"
+
+
+def _found(groups: Sequence[GroupScore]) -> str:
+    rows = []
+    for field in ("found_by_diameter", "found_by_region"):
+        names = dict.fromkeys(name for group in groups for name in getattr(group, field))
+        for name in sorted(names, key=lambda text: (not text.startswith("under"), text)):
+            pairs = [getattr(group, field).get(name, (0, 0)) for group in groups]
+            rows.append([name, *(f"{found} of {total}" for found, total in pairs)])
+    return _table(["", *(group.name for group in groups)], rows)
+
+
+def _froc(groups: Sequence[GroupScore], curve: str) -> str:
+    rows = [[group.name, *(_number(best_sensitivity(group.froc[curve], limit)) for limit in FROC_FP_PER_SCAN)]
+            for group in groups]
+    return _table(["FP per scan at most", *(f"{limit:g}" for limit in FROC_FP_PER_SCAN)], rows)
+
+
+def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
+    return _number(value) if interval is None else f"{_number(value)} [{_number(interval[0])}, {_number(interval[1])}]"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
