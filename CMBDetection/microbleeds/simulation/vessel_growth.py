@@ -69,6 +69,8 @@ class Habit:
     taper_per_mm: float = 0.01
     """Share of the radius lost per mm."""
     thinnest_mm: float = 0.06
+    shortest_mm: float = 0.0
+    """Trees with less tube than this are left out."""
     step_mm: float = 0.45
 
 
@@ -244,7 +246,8 @@ def walk(starts_ras: np.ndarray, directions: np.ndarray, radii_mm: np.ndarray, l
         radius = np.concatenate([radius * taper * np.cbrt(1 - share), (radius * np.cbrt(share))[twig]])
     points, radii, trees, parents = (np.concatenate(column) for column in zip(*rows, strict=True)) \
         if rows else (np.zeros((0, 3)), np.zeros(0), np.zeros(0, int), np.zeros(0, int))
-    return Tubes(points, radii, np.full(len(radii), habit.step_mm), trees, parents)
+    tubes = Tubes(points, radii, np.full(len(radii), habit.step_mm), trees, parents)
+    return tubes.take((np.bincount(trees) * habit.step_mm >= habit.shortest_mm)[trees])
 
 
 def vessels_of(tubes: Tubes, kind: str, susceptibility_ppm: float, r2star_hz: float,

@@ -134,7 +134,8 @@ def _head_of(anatomy: Anatomy) -> _Head:
 def _places(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return one of the points (n, 3) of every cube of 2 mm, moved a little within its voxel."""
     points = points[rng.permutation(len(points))]
-    first = np.unique(np.floor(points / _GUIDE_MM).astype(int), axis=0, return_index=True)[1]
+    cube = np.floor(points / _GUIDE_MM).astype(int) + 2**15
+    first = np.unique(cube @ (2**32, 2**16, 1), return_index=True)[1]
     return points[np.sort(first)] + rng.uniform(-0.4, 0.4, (len(first), 3))
 
 
@@ -227,7 +228,7 @@ def _medullary(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     outward = _uphill(_distance_to(head, ventricle))
     radii = np.clip(np.exp(rng.normal(np.log(0.18), 0.35, len(starts))), 0.08, 0.35)
     headings = outward(starts) + rng.normal(0, 0.05, starts.shape)
-    habit = Habit(wander=0.035, pull=0.12, branches_per_mm=0.03, thinnest_mm=0.05)
+    habit = Habit(wander=0.035, pull=0.12, branches_per_mm=0.03, thinnest_mm=0.05, shortest_mm=5)
     tubes = walk(starts, headings, radii, rng.uniform(12, 50, len(starts)), habit, outward, head.inside(tissue.WHITE),
                  rng)
     return _together(tubes, -(-len(starts) // _MOST_RECORDS["medullary"]))
@@ -327,11 +328,11 @@ def _perforators(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
             chosen = here[rng.choice(len(here), min(len(here), round(share * count / 2)), replace=False,
                                      p=near / near.sum())]
             starts.append(chosen)
-            headings.append(chosen - (np.median(here, axis=0) - (4 * sign, 0, depth_mm)))
+            headings.append((chosen - np.median(here, axis=0)) * (0.35, 0.35, 0) + (3 * sign, 0, depth_mm))
     start, heading = np.concatenate([np.zeros((0, 3)), *starts]), np.concatenate([np.zeros((0, 3)), *headings])
     radii = np.clip(np.exp(rng.normal(np.log(0.2), 0.35, len(start))), 0.1, 0.4)
     allowed = head.inside(*_BASAL_GANGLIA, tissue.THALAMUS, tissue.VENTRAL_DC, tissue.WHITE)
-    habit = Habit(wander=0.06, pull=0.05, branches_per_mm=0.01)
+    habit = Habit(wander=0.06, pull=0.05, branches_per_mm=0.01, shortest_mm=6)
     tubes = walk(start, heading, radii, rng.uniform(8, 30, len(start)), habit,
                  lambda points: np.tile([0.0, -0.2, 1.0], (len(points), 1)), allowed, rng)
     return _together(tubes, -(-len(start) // _MOST_RECORDS["perforators"]))
@@ -343,8 +344,8 @@ def _arteries(head: _Head, rng: np.random.Generator) -> list[Tubes]:
     to_insula = _distance_to(head, np.isin(classes, (tissue.PUTAMEN, tissue.PALLIDUM)))
     to_brainstem = _distance_to(head, classes == tissue.BRAINSTEM)
     stem = head.where(tissue.BRAINSTEM)
-    points = _places(head.where(tissue.CSF), rng)
-    points = points[points[:, 1] > head.galen[1] - 10]
+    points = head.where(tissue.CSF)
+    points = _places(points[(points[:, 1] > head.galen[1] - 10) & (points[:, 2] < head.front[2] + 60)], rng)
     if not len(stem) or not len(points):
         return []
     fluid = head.inside(tissue.CSF)
@@ -379,7 +380,8 @@ def _perivascular_spaces(head: _Head, perforators: Tubes, count: int,
     high = (white[:, 2] > head.monro[2] + 12) & (np.abs(head.side(white)) > 8)
     starts = _by_place(head, _pick(white, high, count - count // 3, rng))
     tubes = walk(starts, inward(starts) - (0, 0, 0.5), _space_width(len(starts), rng),
-                 rng.uniform(4, 14, len(starts)), Habit(wander=0.04), inward, head.inside(tissue.WHITE), rng)
+                 rng.uniform(4, 14, len(starts)), Habit(wander=0.04, shortest_mm=2), inward,
+                 head.inside(tissue.WHITE), rng)
     return [along, _together(tubes, _SPACES_PER_RECORD)]
 
 
