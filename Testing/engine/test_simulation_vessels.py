@@ -46,7 +46,7 @@ def routed(rng):
     points = rng.uniform(0, 40, (8000, 3))
     network = make_network(points, np.ones(len(points)), EVERYWHERE, rng)
     ends = rng.uniform(0, 40, (60, 3))
-    return route(network, np.array([[0.0, 0, 0], [40, 40, 40]]), ends, rng.uniform(0.2, 1, 60), (0.5, 1.0), EVERYWHERE)
+    return route(network, np.array([[0.0, 0, 0], [40, 40, 40]]), ends, rng.uniform(0.2, 1, 60), (0.5, 1.0), rng)
 
 
 @pytest.mark.parametrize("grow", [walked, routed])
@@ -76,7 +76,7 @@ def test_a_routed_tree_reaches_its_ends_from_the_nearer_root():
     points = np.stack([np.linspace(0, 100, 51), np.zeros(51), np.zeros(51)], axis=1)
     network = make_network(points, np.ones(51), EVERYWHERE, rng)
     ends = np.array([[30.0, 3, 0], [70, 3, 0], [50, 90, 0]])
-    tubes = route(network, points[[0, -1]], ends, np.ones(3), (0.5, 0.5), EVERYWHERE)
+    tubes = route(network, points[[0, -1]], ends, np.ones(3), (0.5, 0.5), rng)
     low, high = (tubes.points_ras[tubes.tree == tree] for tree in (0, 1))
     assert low[:, 0].max() < 31 and high[:, 0].min() > 69
     for end in ends[:2]:

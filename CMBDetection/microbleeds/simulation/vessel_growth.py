@@ -50,11 +50,13 @@ class Tubes:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Places that a routed vessel may pass, (n, 3) RAS mm, and the cost of the ways between neighbours."""
+    """Places that a routed vessel may pass, (n, 3) RAS mm, the cost of the ways between neighbours, and where
+    smoothing may move a vessel."""
 
     points_ras: np.ndarray
     places: cKDTree
     ways: sparse.csr_matrix
+    allowed: Allowed
 
 
 @dataclass(frozen=True)
@@ -91,11 +93,11 @@ def make_network(points_ras: np.ndarray, cost: np.ndarray, allowed: Allowed, rng
     weight = length * (cost[one] + cost[two]) / 2 * np.exp(rng.normal(0, 0.35, len(one)))
     weight[~allowed((points_ras[one] + points_ras[two]) / 2)] *= 4
     ways = sparse.csr_matrix((weight, (one, two)), (len(points_ras),) * 2)
-    return Network(points_ras, places, ways)
+    return Network(points_ras, places, ways, allowed)
 
 
 def route(network: Network, roots_ras: np.ndarray, ends_ras: np.ndarray, flows: np.ndarray,
-          trunk_mm: tuple[float, float], allowed: Allowed) -> Tubes:
+          trunk_mm: tuple[float, float], rng: np.random.Generator) -> Tubes:
     """Grow one tree per root towards the ends nearest to it.
 
     Parameters
@@ -108,7 +110,7 @@ def route(network: Network, roots_ras: np.ndarray, ends_ras: np.ndarray, flows: 
     flows : (n,)
         What each end carries; the radius goes with its cube root.
     trunk_mm : smallest and largest radius at the roots
-    allowed : where smoothing may move a vessel
+    rng : numpy.random.Generator
 
     Returns
     -------
@@ -138,16 +140,15 @@ def route(network: Network, roots_ras: np.ndarray, ends_ras: np.ndarray, flows: 
     parent = place[np.where(before[order] >= 0, before[order], -1)]
     inflow = np.zeros(len(points))
     inflow[number:] = flows[good]
-    return _tubes_of_tree(points[order], parent, inflow[order], trunk_mm, allowed)
+    return _tubes_of_tree(_smoothed(points[order], parent, network.allowed), parent, inflow[order], trunk_mm, rng)
 
 
 def _tubes_of_tree(points: np.ndarray, parent: np.ndarray, inflow: np.ndarray, trunk_mm: tuple[float, float],
-                   allowed: Allowed) -> Tubes:
-    """Return smooth tubes along nodes (n, 3) that are sorted from the roots outward."""
+                   rng: np.random.Generator) -> Tubes:
+    """Return tubes along nodes (n, 3) that are sorted from the roots outward."""
     if not len(points):
         return no_tubes()
     children = np.bincount(parent[parent >= 0], minlength=len(points))
-    points = _smoothed(points, parent, children, allowed)
     length = np.where(parent >= 0, np.linalg.norm(points - points[parent], axis=1), 0)
     side_flow = np.where(children == 1, _SIDE_FLOW_PER_MM * length * np.median(inflow[inflow > 0]), 0)
     flow = inflow + side_flow
@@ -158,15 +159,16 @@ def _tubes_of_tree(points: np.ndarray, parent: np.ndarray, inflow: np.ndarray, t
     for node in range(len(points)):
         if parent[node] >= 0:
             tree[node] = tree[parent[node]]
-    # the typical tree gets the middle of the range, others more or less with their flow
-    trunk = np.cbrt(flow / np.median(flow[parent < 0])) * np.mean(trunk_mm)
+    # the typical tree gets about the middle of the range, others more or less with their flow
+    trunk = np.cbrt(flow / np.median(flow[parent < 0])) * np.mean(trunk_mm) * np.exp(rng.normal(0, 0.2, len(flow)))
     radius = np.clip(trunk, *trunk_mm)[tree] * np.cbrt(flow / flow[tree])
     return _sampled(points, parent, radius, np.unique(tree, return_inverse=True)[1])
 
 
-def _smoothed(points: np.ndarray, parent: np.ndarray, children: np.ndarray, allowed: Allowed) -> np.ndarray:
+def _smoothed(points: np.ndarray, parent: np.ndarray, allowed: Allowed) -> np.ndarray:
     """Return the nodes drawn towards their neighbours, as far as they stay where they may be."""
     points = points.copy()
+    children = np.bincount(parent[parent >= 0], minlength=len(points))
     inner = np.flatnonzero((parent >= 0) & (children > 0))
     joined = np.flatnonzero(parent >= 0)
     for _ in range(4):
@@ -220,9 +222,10 @@ def walk(starts_ras: np.ndarray, directions: np.ndarray, radii_mm: np.ndarray, l
     Tubes
         Tree i grew from start i.
     """
-    point, heading, bend = starts_ras.astype(float), unit(directions), np.zeros((len(starts_ras), 3))
-    radius, left, tree = radii_mm.astype(float), lengths_mm.astype(float), np.arange(len(starts_ras))
-    last = np.full(len(tree), -1)
+    point, heading, radius, left = starts_ras, unit(directions), radii_mm, lengths_mm
+    bend: np.ndarray = np.zeros((len(starts_ras), 3))
+    tree: np.ndarray = np.arange(len(starts_ras))
+    last: np.ndarray = np.full(len(tree), -1)
     rows, count = [], 0
     while len(point):
         bend = 0.8 * bend + rng.normal(0, habit.wander, point.shape)

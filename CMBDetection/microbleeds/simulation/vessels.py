@@ -209,11 +209,11 @@ def _cortical(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
     roots = []
     for here in (side < 0, side > 0):
         for region, number in ((top, rng.integers(8, 13)), (tentorial, rng.integers(3, 6)), (temporal, 2)):
-            roots += _spread(points, region & here, angle, number, rng)
+            roots += _spread(points, region & here, angle, int(number), rng)
     dips = rng.permutation(head.where(tissue.CORTEX))[:int(0.6 * count)]
     ends = np.concatenate([dips, rng.permutation(points)[:count - len(dips)]])
     flows = np.where(np.arange(len(ends)) < len(dips), 0.15, 1) * np.exp(rng.normal(0, 0.5, len(ends)))
-    return route(network, np.array(roots).reshape(-1, 3), ends, flows, (0.5, 1.3), allowed)
+    return route(network, np.array(roots).reshape(-1, 3), ends, flows, (0.5, 1.3), rng)
 
 
 def _medullary(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
@@ -255,9 +255,9 @@ def _deep(head: _Head, rng: np.random.Generator) -> list[Tubes]:
         here = sign * head.side(points) > 1
         ends = _pick(points, here, int(rng.integers(9, 16)), rng)
         foramen = head.monro + (2.5 * sign, 0, 0)
-        tubes.append(route(network, foramen[None], ends, np.exp(rng.normal(0, 0.5, len(ends))), (0.6, 0.9), allowed))
+        tubes.append(route(network, foramen[None], ends, np.exp(rng.normal(0, 0.5, len(ends))), (0.6, 0.9), rng))
         tubes.append(route(central, head.galen[None] + (1.5 * sign, 0, 0), foramen[None], np.ones(1),
-                           (0.7, 1.0), allowed))
+                           (0.7, 1.0), rng))
     return tubes
 
 
@@ -271,14 +271,13 @@ def _basal(head: _Head, rng: np.random.Generator) -> list[Tubes]:
     near = (up > -30) & (up < 10) & (_at(to_midbrain, points) < 7)
     points = _places(points[near | (np.linalg.norm(points - head.galen, axis=1) < 8)], rng)
     fluid = head.inside(tissue.CSF)
-    allowed = head.inside(*range(tissue.WHITE, tissue.CEREBELLAR_WHITE))
     # through tissue only where the label map leaves no way through fluid
-    network = make_network(points, np.where(fluid(points), 1, 8), allowed, rng)
+    network = make_network(points, np.where(fluid(points), 1, 8), fluid, rng)
     forward = points[:, 1] > np.percentile(points[:, 1], 70)
     tubes = []
     for sign in (-1, 1):
         ends = _pick(points, fluid(points) & forward & (sign * head.side(points) > 8), int(rng.integers(3, 6)), rng)
-        tubes.append(route(network, head.galen[None] + (3 * sign, 0, 0), ends, np.ones(len(ends)), (0.5, 1.0), fluid))
+        tubes.append(route(network, head.galen[None] + (3 * sign, 0, 0), ends, np.ones(len(ends)), (0.5, 1.0), rng))
     return tubes
 
 
@@ -303,7 +302,7 @@ def _cerebellar(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
         roots += [*_pick(points, behind & (sign * side > 15) & (np.abs(up) < 15), 2, rng)]
     ends = rng.permutation(inside)[:count]
     return route(network, np.array(roots).reshape(-1, 3), ends, np.exp(rng.normal(0, 0.5, len(ends))), (0.35, 0.6),
-                 allowed)
+                 rng)
 
 
 def _perforators(head: _Head, count: int, rng: np.random.Generator) -> Tubes:
@@ -359,12 +358,12 @@ def _arteries(head: _Head, rng: np.random.Generator) -> list[Tubes]:
     sylvian = (_at(to_insula, points) < 24) & (up > 0) & (np.abs(side) > 26)
     anterior = (np.abs(side) < 4) & (points[:, 1] > head.front[1] + 2) & (up > 8) & (up < 50)
     behind = np.concatenate([_pick(points, around & (sign * side > 0), 3, rng) for sign in (-1, 1)])
-    tubes = [route(network, _pick(points, basilar, 1, rng), behind, np.ones(len(behind)), (1.3, 1.8), fluid)]
+    tubes = [route(network, _pick(points, basilar, 1, rng), behind, np.ones(len(behind)), (1.3, 1.8), rng)]
     for sign in (-1, 1):
         here = sign * side > 0
         ends = np.concatenate([_pick(points, sylvian & here, 7, rng), _pick(points, anterior & here, 3, rng)])
         carotid = head.front + (9 * sign, 0, 0)
-        tubes.append(route(network, carotid[None], ends, np.ones(len(ends)), (1.4, 1.8), fluid))
+        tubes.append(route(network, carotid[None], ends, np.ones(len(ends)), (1.4, 1.8), rng))
     return tubes
 
 
