@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from microbleeds.settings import MODALITIES
-from microbleeds.simulation.data_set import CasePlan
+from microbleeds.simulation.data_set import IMAGES_OF, CasePlan
 from microbleeds.simulation.protocol import draw_protocol
 from microbleeds.simulation.subject import SubjectSettings
 
@@ -25,8 +25,6 @@ ANATOMY = Path(__file__).resolve().parent / "anatomy"
 STANDARD, HARD = "standard", "hard"
 TIERS = (STANDARD, HARD)
 THIN, THICK = "thin", "thick"
-IMAGES = {"gre": ("magnitude", "T2starw"), "swi": ("swi", "swi"), "qsm": ("chimap", "Chimap")}
-"""What the simulator calls the image of each modality, and how its file name ends."""
 
 _BLEEDS = {STANDARD: (5, 4, 4, 3, 30, 25, 20, 15, 1, 1, 1, 1, 6, 8, 10, 12, 2, 2, 2, 3),
            HARD: (4, 2, 8, 1, 15, 3, 6, 10)}
@@ -58,7 +56,7 @@ class BenchmarkCase:
     @property
     def image(self) -> Path:
         """The image to detect in, relative to the folder of the set."""
-        return Path(self.name, "anat", f"{self.name}_{IMAGES[self.modality][1]}.nii.gz")
+        return Path(self.name, "anat", f"{self.name}_{IMAGES_OF[self.modality][0]}.nii.gz")
 
     @property
     def brain(self) -> Path:
@@ -92,7 +90,7 @@ def plan(case: BenchmarkCase) -> CasePlan:
         fixed |= _HARD_PROTOCOL
     labels = sorted(ANATOMY.glob("*.nii.gz"))[case.head]
     return CasePlan(
-        name=case.name, seed=(SEED, case.number), labels=labels, images=(IMAGES[case.modality][0],),
+        name=case.name, seed=(SEED, case.number), labels=labels, images=IMAGES_OF[case.modality],
         protocol=draw_protocol(np.random.default_rng((SEED, case.number, 1)), case.modality, **fixed),
         subject=SubjectSettings(bleeds=case.bleeds, mimics=_HARD_MIMICS if case.tier == HARD else 1.0))
 

@@ -27,14 +27,13 @@ import microbleeds
 from benchmark_scores import CaseScore, GroupScore, score_case, score_groups
 from benchmark_set import TIERS, VERSION, BenchmarkCase, all_cases, choose, plan
 from benchmark_tables import RULE, tables
-from microbleeds.batch import BAD_INPUT
+from microbleeds.batch import BAD_INPUT, CANCELLED, OK
 from microbleeds.errors import InputError, MicrobleedError
 from microbleeds.outputs import FILE_NAMES, read_result
 from microbleeds.progress import make_reporter
 from microbleeds.read_write import scan_stem, write_json, write_text
 from microbleeds.settings import MODALITIES, OPERATING_POINTS
 from microbleeds.simulation.data_set import make_data_set
-from microbleeds.weights import DEFAULT_MODEL, load_model
 
 WORK = Path("build", "simulated-benchmark")
 
@@ -56,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MicrobleedError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        return CANCELLED
 
 
 def detect_missing(images: Sequence[Path], folder: Path, options: argparse.Namespace) -> None:
@@ -101,11 +103,13 @@ def _run(options: argparse.Namespace) -> int:
     every = all_cases()
     cases = choose(every, options.modality or MODALITIES, options.tier or TIERS, options.limit)
     data_set = options.work / f"set-{VERSION}"
-    make_data_set([plan(case) for case in cases], data_set, options.jobs, make_reporter("bar"))
+    reporter = make_reporter("bar")
+    make_data_set([plan(case) for case in cases], data_set, options.jobs, reporter)
+    reporter.done(OK)
     if options.make_only:
         print(f"{len(cases)} cases are in {data_set}; detect in these:")
         print("\n".join(str(data_set / case.image) for case in cases))
-        return 0
+        return OK
     measured = _other_program(options) if options.predictions else _model(options)
     if not options.predictions:
         detect_missing([data_set / case.image for case in cases], measured.predictions, options)
@@ -118,10 +122,14 @@ def _run(options: argparse.Namespace) -> int:
     write_text(start.with_name(f"{start.name}.md"), text)
     write_json(start.with_name(f"{start.name}.json"), results(measured, scores, groups, splits, len(every)))
     print(f"Written to {start}.md and {start}.json.")
-    return 0
+    return OK
 
 
 def _model(options: argparse.Namespace) -> Measured:
+    # here, because the processes that make and score cases import this file and need no torch
+    from microbleeds.weights import DEFAULT_MODEL, load_model
+
+    options.model = options.model or DEFAULT_MODEL
     model = load_model(options.model)
     model.settings(options.operating_point)
     name = f"{model.name}, {options.operating_point}"
@@ -144,7 +152,8 @@ def _has_result(image: Path, folder: Path) -> bool:
         read_result(findings).provenance.input_sha256 == hashlib.sha256(image.read_bytes()).hexdigest()
 
 
-def _score(cases: Sequence[BenchmarkCase], data_set: Path, predictions: Path, jobs: int) -> list[CaseScore]:
+def _score(cases: Sequence[BenchmarkCase], data_set: Path, predictions: Path,
+           jobs: int | None) -> list[CaseScore]:
     score = partial(score_case, data_set=data_set, predictions=predictions)
     if jobs == 1:
         return [score(case) for case in cases]
@@ -166,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=WORK, metavar="DIR",
                         help="folder of the set, of predictions and results (default: %(default)s)")
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME|DIR", help="default: %(default)s")
+    parser.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
     parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0],
                         help="default: %(default)s")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: %(default)s")
@@ -175,9 +184,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--modality", choices=MODALITIES, action="append", help="only this one; may be repeated")
     parser.add_argument("--tier", choices=TIERS, action="append", help="only this one; may be repeated")
     parser.add_argument("--limit", type=_positive, metavar="N", help="only the first N cases of each tier and modality")
-    parser.add_argument("--jobs", type=_positive, default=os.cpu_count() or 1, metavar="N",
-                        help="cases made and scored at the same time (default: %(default)s); the detection runs in one "
-                             "process, so that its seconds are those of a user")
+    parser.add_argument("--jobs", type=_positive, metavar="N",
+                        help="cases made and scored at the same time (default: as many as cores and memory allow); "
+                             "the detection runs in one process, so that its seconds are those of a user")
     parser.add_argument("--again", action="store_true", help="detect again where there is a result already")
     parser.add_argument("--make-only", action="store_true", help="make the set and name its images, measure nothing")
     return parser
