@@ -11,9 +11,10 @@ from microbleeds.evaluation.metrics import FrocPoint
 
 FROC_FP_PER_SCAN = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is nearer than {CENTRE_LIMIT_MM:g} mm to "
-        "that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen count "
-        f"neither way. TPR, FP per scan, precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals "
-        f"({RESAMPLES} bootstrap samples of scans).")
+        "that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen are "
+        "spared: neither right nor wrong. Scans without are those without a visible microbleed. TPR, FP per scan, "
+        f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans). "
+        "Seconds are the median.")
 
 
 def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore]) -> str:
@@ -26,8 +27,9 @@ def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore])
               "## Which microbleeds are found", _found(main)]
     if all(group.froc for group in main):
         for curve in main[0].froc:
-            parts += [f"## FROC, {curve}", "Highest TPR of a threshold with at most so many false positives per scan.",
-                      _froc(main, curve)]
+            parts += [f"## FROC, {curve}",
+                      "Highest TPR of a threshold with at most so many false positives per scan; – where none has so "
+                      "few.", _froc(main, curve)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -52,7 +54,7 @@ def _figures(groups: Sequence[GroupScore]) -> str:
             f"{wrong.clean_scans_kept_clean} of {wrong.clean_scans}",
             _with_interval(summary.pooled.precision, intervals.precision), _number(summary.pooled.f1),
             str(group.spared), "–" if group.median_seconds is None else f"{group.median_seconds:.1f}"])
-    return _table(["", "scans (without)", "microbleeds", "TPR", "FP per scan", "scans with / without", "clean, no FP",
+    return _table(["", "scans (without)", "microbleeds", "TPR", "FP per scan", "scans with / without", "without, no FP",
                    "precision", "F1", "spared", "s per scan"], rows)
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import microbleeds
 from benchmark_scores import CaseScore, GroupScore, score_case, score_groups
-from benchmark_set import TIERS, VERSION, BenchmarkCase, all_cases, choose, plan
+from benchmark_set import TIERS, VERSION, BenchmarkCase, all_cases, choose, fingerprint, plan
 from benchmark_tables import RULE, tables
 from microbleeds.batch import BAD_INPUT, CANCELLED, OK
 from microbleeds.errors import InputError, MicrobleedError
@@ -87,7 +87,7 @@ def results(measured: Measured, scores: Sequence[CaseScore], main_groups: Sequen
     """Return everything as plain dicts and lists, ready for JSON."""
     return {
         "benchmark": {"name": "simulated", "version": VERSION, "cases": len(scores), "cases_of_the_set": whole,
-                      "rule": RULE},
+                      "plans_sha256": fingerprint([score.case for score in scores]), "rule": RULE},
         "measured": {"name": measured.name, **measured.about},
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
