@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo and evaluate.
+"""The command ``cmbdetect``: detect, demo, evaluate and simulate.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -85,7 +85,42 @@ def _parser() -> argparse.ArgumentParser:
                           help="folder for evaluation.tsv and evaluation.json")
     evaluate.add_argument("--debug", action="store_true", help="print tracebacks")
     evaluate.set_defaults(command=_evaluate, progress="none")
+
+    simulate = commands.add_parser("simulate", help="make scans with known microbleeds and mimics, by physics")
+    _add_simulation_options(simulate)
+    simulate.set_defaults(command=_simulate)
     return parser
+
+
+def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-n", "--count", type=int, default=1, metavar="N", help="subjects (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same bytes (default: %(default)s)")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the data set; an "
+                        "interrupted run goes on there")
+    parser.add_argument("--modality", choices=("all", *MODALITIES), default="all", help="images to write: all of them "
+                        "from one multi-echo scan, or one kind with its own protocols (default: %(default)s)")
+    parser.add_argument("--labels", type=Path, metavar="FILE|DIR", help="FreeSurfer-coded label map, or a folder of "
+                        "them (default: those that come with the software)")
+    subject = parser.add_argument_group("subject (drawn where nothing is given)")
+    subject.add_argument("--bleeds", type=int, metavar="N", help="microbleeds of each subject")
+    subject.add_argument("--prevalence", type=float, default=0.6, metavar="P",
+                         help="share of subjects with microbleeds (default: %(default)s)")
+    subject.add_argument("--mimics", type=float, default=1.0, metavar="RATE",
+                         help="how often focal mimics occur, 1 as in older adults (default: %(default)s)")
+    subject.add_argument("--brain-only", action="store_true", help="no skull, no scalp")
+    protocol = parser.add_argument_group("protocol (drawn where nothing is given)")
+    protocol.add_argument("--field", type=float, dest="field_tesla", metavar="T")
+    protocol.add_argument("--echo-times", type=float, nargs="+", dest="echo_times_ms", metavar="MS")
+    protocol.add_argument("--in-plane", type=float, dest="in_plane_mm", metavar="MM", help="voxel size in plane")
+    protocol.add_argument("--slice", type=float, dest="slice_mm", metavar="MM", help="slice thickness")
+    protocol.add_argument("--gap", type=float, dest="gap_mm", metavar="MM", help="between slices")
+    protocol.add_argument("--matrix", type=int, nargs=3, metavar=("I", "J", "K"), help="voxels; default: the head")
+    protocol.add_argument("--snr", type=float, dest="signal_to_noise", metavar="RATIO")
+    protocol.add_argument("--motion", type=float, dest="motion_mm", metavar="MM")
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: as cores and memory allow)")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
+                        help="json writes one object per line (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
 
 
 def _add_detection_options(parser: argparse.ArgumentParser) -> None:
@@ -142,6 +177,28 @@ def _evaluate(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.output:
         make_folder(options.output)
         write_evaluation(evaluation, options.output)
+    return OK
+
+
+_PROTOCOL_OPTIONS = ("field_tesla", "echo_times_ms", "in_plane_mm", "slice_mm", "gap_mm", "matrix", "signal_to_noise",
+                     "motion_mm")
+
+
+def _simulate(options: argparse.Namespace, reporter: Reporter) -> int:
+    from .simulation.anatomy import carried_anatomies, find_label_maps
+    from .simulation.data_set import make_data_set, plan_cases
+    from .simulation.subject import SubjectSettings
+
+    given = {name: getattr(options, name) for name in _PROTOCOL_OPTIONS if getattr(options, name) is not None}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    labels = find_label_maps(options.labels) if options.labels else carried_anatomies()
+    subject = SubjectSettings(options.bleeds, options.prevalence, options.mimics, not options.brain_only)
+    plans = plan_cases(options.count, options.seed, labels, options.modality, subject, **given)
+    make_folder(options.output)
+    make_data_set(plans, options.output, options.jobs, reporter)
+    if options.progress != "json":
+        print(f"{len(plans)} simulated {'scan is' if len(plans) == 1 else 'scans are'} in {options.output.resolve()}; "
+              "README there says what the files are.")
     return OK
 
 

@@ -13,8 +13,11 @@ LAYERS = {
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "outputs snapshots report batch",
-    "simulation": "simulation.susceptibility simulation.acquisition simulation.anatomy simulation.implants "
-                  "simulation.simulate simulation.sample_scan",
+    "simulation": "simulation.anatomy simulation.shapes simulation.protocol simulation.susceptibility "
+                  "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
+                  "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "
+                  "simulation.nuclei simulation.bleeds simulation.mimics simulation.subject simulation.truth "
+                  "simulation.simulate simulation.data_set simulation.implant simulation.sample_scan",
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.evaluate",
     "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "
                 "training.sampling training.losses "
@@ -73,4 +76,4 @@ def test_other_packages_are_few(name):
 def test_imports_are_seen_in_every_form():
     assert "read_write" in imports_of("evaluation.evaluate")[0]
     assert "evaluation.evaluate" in imports_of("cli")[0]
-    assert "simulation.anatomy" in imports_of("simulation.implants")[0]
+    assert "simulation.anatomy" in imports_of("simulation.bleeds")[0]

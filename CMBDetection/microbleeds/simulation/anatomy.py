@@ -1,83 +1,168 @@
-"""From a FreeSurfer-coded label map to proton density, R2* and susceptibility on a fine grid."""
+"""The anatomy of a subject: tissue classes from a FreeSurfer-coded label map, and where a point of it lies."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from ..errors import InputError
+from ..geometry import ras_to_voxel, to_canonical
+from ..image_files import IMAGE_SUFFIXES
+from ..read_write import read_labels
+from ..resources import resource_path
 from ..volume import Volume
 
-WHITE, CORTEX, CSF, CAUDATE, PUTAMEN, PALLIDUM, THALAMUS, BRAINSTEM, CEREBELLUM, OTHER_GREY, SKULL, SCALP = range(1, 13)
+(AIR, WHITE, CORTEX, CSF, VENTRICLE, CHOROID, CAUDATE, PUTAMEN, PALLIDUM, THALAMUS, HIPPOCAMPUS, VENTRAL_DC, BRAINSTEM,
+ CEREBELLAR_WHITE, CEREBELLAR_CORTEX, SKULL, SCALP) = range(17)
+"""Tissue classes; everything from `WHITE` to `CEREBELLAR_CORTEX` lies inside the skull."""
 
-_CLASS_OF_LABEL = {
-    WHITE: (2, 41, 77, 85, 251, 252, 253, 254, 255),
+CLASS_NAMES = ("air", "white matter", "cortex", "cerebrospinal fluid", "ventricle", "choroid plexus", "caudate",
+               "putamen", "pallidum", "thalamus", "hippocampus or amygdala", "ventral diencephalon", "brainstem",
+               "cerebellar white matter", "cerebellar cortex", "skull", "scalp")
+
+_CODES = {
+    WHITE: (2, 41, 77, 85, 250, 251, 252, 253, 254, 255),
     CORTEX: (3, 42),
-    CSF: (4, 5, 14, 15, 24, 30, 31, 43, 44, 62, 63, 72),
+    CSF: (24, 30, 62),
+    VENTRICLE: (4, 5, 14, 15, 43, 44, 72),
+    CHOROID: (31, 63),
     CAUDATE: (11, 50, 26, 58),
     PUTAMEN: (12, 51, 136, 137, 163, 164),
     PALLIDUM: (13, 52),
-    THALAMUS: (10, 49),
-    BRAINSTEM: (16, 28, 60),
-    CEREBELLUM: (7, 8, 46, 47),
-    OTHER_GREY: (17, 18, 53, 54),
+    THALAMUS: (9, 10, 48, 49),
+    HIPPOCAMPUS: (17, 18, 53, 54),
+    VENTRAL_DC: (28, 60),
+    BRAINSTEM: (16, 170, 171, 172, 173, 174, 175, 178),
+    CEREBELLAR_WHITE: (7, 46),
+    CEREBELLAR_CORTEX: (8, 47),
     SKULL: (502, 511, 512, 514, 515),
     SCALP: (165, 506, 507, 508, 509, 516, 530),
 }
+_NEEDED = (WHITE, CORTEX, VENTRICLE, CAUDATE, PUTAMEN, PALLIDUM, THALAMUS, BRAINSTEM, CEREBELLAR_WHITE,
+           CEREBELLAR_CORTEX)
+_FIRST_OUTSIDE_CODE = 500
+_PERIVENTRICULAR_MM = 10.0
+MAX_LABEL_SPACING_MM = 2.0
 
-# Proton density, T2* in ms at 3 T, susceptibility in ppm. T2*: Péran 2007, Krebs 2016; susceptibility: see
-# shared/data/README.md, figures of published phantoms.
-_TISSUE = {
-    WHITE: (0.70, 48, -0.03), CORTEX: (0.80, 58, 0.02), CSF: (0.90, 400, 0.019), CAUDATE: (0.80, 42, 0.044),
-    PUTAMEN: (0.80, 36, 0.038), PALLIDUM: (0.72, 24, 0.131), THALAMUS: (0.76, 45, 0.02), BRAINSTEM: (0.72, 46, 0.0),
-    CEREBELLUM: (0.78, 52, 0.02), OTHER_GREY: (0.80, 55, 0.02), SKULL: (0.06, 5, -0.1), SCALP: (0.70, 35, 0.0)}
+LOBAR, DEEP, INFRATENTORIAL = "lobar", "deep", "infratentorial"
+_CATEGORY = {CORTEX: LOBAR, HIPPOCAMPUS: LOBAR, CAUDATE: DEEP, PUTAMEN: DEEP, PALLIDUM: DEEP, THALAMUS: DEEP,
+             VENTRAL_DC: DEEP, BRAINSTEM: INFRATENTORIAL, CEREBELLAR_WHITE: INFRATENTORIAL,
+             CEREBELLAR_CORTEX: INFRATENTORIAL}
 
 
-@dataclass(frozen=True)
-class Tissue:
-    """Tissue on a fine grid: class per voxel and the three maps, all (i, j, k); R2* in 1/s, susceptibility in ppm."""
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A head: `classes` (uint8, canonical axes, RAS affine, spacing about 1 mm) and the name of what it came from."""
 
-    classes: np.ndarray
-    density: np.ndarray
-    r2star: np.ndarray
-    susceptibility: np.ndarray
+    name: str
+    classes: Volume
+
+    @property
+    def brain(self) -> np.ndarray:
+        """Everything inside the skull, (i, j, k) bool on the grid of `classes`."""
+        return brain_of(self.classes.data)
+
+
+def carried_anatomies() -> tuple[Path, ...]:
+    """Return the label maps that come with the software."""
+    return tuple(sorted(resource_path("Anatomy").glob("*.nii.gz")))
+
+
+def find_label_maps(path: Path) -> tuple[Path, ...]:
+    """Return a label map, or all images of a folder, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if not path.is_dir():
+        if not path.exists():
+            raise InputError(f"{path} does not exist; name a FreeSurfer-coded label map or a folder of them.")
+        return (path,)
+    found = tuple(sorted(file for file in path.iterdir() if file.name.lower().endswith(IMAGE_SUFFIXES)))
+    if not found:
+        raise InputError(f"{path} holds no images; name a FreeSurfer-coded label map or a folder of them.")
+    return found
+
+
+def read_anatomy(path: Path) -> Anatomy:
+    """Read a FreeSurfer-coded label map (aseg, aparc+aseg, SynthSeg; with or without labels outside the brain).
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, a structure is missing, or its voxels are too large.
+    """
+    labels = to_canonical(read_labels(path))
+    if labels.spacing.max() > MAX_LABEL_SPACING_MM:
+        raise InputError(f"{path} has voxels of {labels.spacing.max():.2g} mm; give a label map of "
+                         f"{MAX_LABEL_SPACING_MM:g} mm or finer.")
+    classes = class_map(labels.data)
+    present = np.bincount(classes.ravel(), minlength=len(CLASS_NAMES))
+    missing = [f"{CLASS_NAMES[tissue]} ({', '.join(map(str, _CODES[tissue][:2]))})" for tissue in _NEEDED
+               if not present[tissue]]
+    if missing:
+        raise InputError(f"{path} has no {', no '.join(missing)}; give a label map of a whole brain with FreeSurfer's "
+                         "codes.")
+    return Anatomy(path.name, labels.with_data(classes))
 
 
 def class_map(labels: np.ndarray) -> np.ndarray:
-    """Return the tissue class (uint8, 0 outside) of FreeSurfer labels.
+    """Return the tissue class (uint8) of FreeSurfer labels.
 
-    Codes not listed become white matter inside the brain (lesions, for example) and scalp outside (500 and more), so
-    that no black hole is left that would pass for a bleed.
+    Cortical parcels (1000 to 2999) become cortex, white matter parcels (3000 to 4999) white matter, other codes that
+    are not listed white matter inside the brain (lesions, for example) and scalp outside (500 to 999), so that no
+    black hole is left that would pass for a bleed.
     """
-    table = np.full(int(labels.max()) + 1, SCALP, np.uint8)
-    table[:500] = WHITE
-    table[0] = 0
-    for tissue, codes in _CLASS_OF_LABEL.items():
-        table[[code for code in codes if code < table.size]] = tissue
+    table = np.full(max(int(labels.max()) + 1, 5000), WHITE, np.uint8)
+    table[0] = AIR
+    table[_FIRST_OUTSIDE_CODE:1000] = SCALP
+    table[1000:3000] = CORTEX
+    for tissue, codes in _CODES.items():
+        table[list(codes)] = tissue
     return table[labels.astype(np.int64)]
 
 
 def brain_of(classes: np.ndarray) -> np.ndarray:
     """Return the brain with its fluid: every class inside the skull."""
-    return (classes > 0) & (classes < SKULL)
+    return (classes > AIR) & (classes < SKULL)
 
 
-def fine_tissue(classes: Volume, to_fine: np.ndarray, shape: tuple[int, int, int], fine_spacing: np.ndarray,
-                field_tesla: float, rng: np.random.Generator) -> Tissue:
-    """Sample a class map on a fine grid and give each class its drawn properties.
+def class_at(anatomy: Anatomy, points_ras: np.ndarray) -> np.ndarray:
+    """Return the tissue class at points (n, 3) RAS mm, `AIR` outside the map."""
+    index = np.rint(ras_to_voxel(anatomy.classes, np.atleast_2d(points_ras))).astype(int)
+    inside = ((index >= 0) & (index < anatomy.classes.shape)).all(axis=1)
+    found = np.zeros(len(index), np.uint8)
+    found[inside] = anatomy.classes.data[tuple(index[inside].T)]
+    return found
 
-    `to_fine` (4, 4) takes voxels of the fine grid to voxels of `classes`. R2* grows with the field (3 T reference),
-    iron-rich nuclei get a drawn, age-like factor, and borders are partial volumes of about 1 mm.
+
+def regions_at(anatomy: Anatomy, points_ras: np.ndarray) -> list[str]:
+    """Return the region of points (n, 3) RAS mm, such as ``"left putamen, deep"``.
+
+    The categories are those of MARS (Gregoire et al. 2009): white matter within 10 mm of a lateral ventricle is deep.
+    Points in fluid or at the border belong to the nearest tissue that has a category. Sides are told by the midline of
+    the brain.
     """
-    sampled = ndimage.affine_transform(classes.data, to_fine[:3, :3], to_fine[:3, 3], shape, order=0)
-    tables = np.zeros((3, SCALP + 1), np.float32)
-    iron = rng.uniform(0.6, 2.0)
-    for tissue, (density, t2star_ms, susceptibility) in _TISSUE.items():
-        aged = iron if tissue in (CAUDATE, PUTAMEN, PALLIDUM) else 1.0
-        contrast = rng.uniform(0.45, 1.1) if tissue == CSF else rng.normal(1, 0.06)
-        r2star = 1000 / t2star_ms * (field_tesla / 3) ** 0.8 * aged**0.5 * rng.normal(1, 0.08)
-        tables[:, tissue] = density * contrast, max(r2star, 1), susceptibility * aged
-    sigma = 0.5 / fine_spacing
-    maps = [ndimage.gaussian_filter(table[sampled], sigma) for table in tables]
-    texture = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), rng.uniform(0.5, 1.2) / fine_spacing)
-    maps[0] *= 1 + rng.uniform(0.01, 0.05) * texture / texture.std()
-    return Tissue(sampled, *maps)
+    points = np.atleast_2d(points_ras)
+    voxels = np.rint(ras_to_voxel(anatomy.classes, points)).astype(int)
+    voxels = np.clip(voxels, 0, np.array(anatomy.classes.shape) - 1)
+    tissue = anatomy.classes.data[tuple(voxels.T)]
+    # distances need no more than every second voxel
+    coarse = anatomy.classes.data[::2, ::2, ::2]
+    places = tuple(np.minimum(voxels // 2, np.array(coarse.shape) - 1).T)
+    spacing = 2 * anatomy.classes.spacing
+    known = np.isin(coarse, (WHITE, *_CATEGORY))
+    nearest = ndimage.distance_transform_edt(~known, spacing, return_distances=False, return_indices=True)
+    fallback = coarse[tuple(axis[places] for axis in nearest)]
+    tissue = np.where(np.isin(tissue, (WHITE, *_CATEGORY)), tissue, fallback)
+    periventricular = ndimage.distance_transform_edt(coarse != VENTRICLE, spacing)[places] <= _PERIVENTRICULAR_MM
+    midline = np.median(np.nonzero(anatomy.brain[::4, ::4, ::4])[0]) * 4
+    names = []
+    for own, deep, i in zip(tissue, periventricular, voxels[:, 0], strict=True):
+        category = _CATEGORY.get(own) or (DEEP if deep else LOBAR)
+        side = "" if own == BRAINSTEM else ("left " if i < midline else "right ")
+        names.append(f"{side}{CLASS_NAMES[own]}, {category}")
+    return names

@@ -4,19 +4,18 @@
 """
 
 import argparse
-from dataclasses import asdict
+import shutil
+import tempfile
 from pathlib import Path
 
-import numpy as np
+from ..progress import make_reporter
+from .data_set import CasePlan, make_data_set
+from .protocol import Protocol
+from .simulate import MAGNITUDE
+from .subject import SubjectSettings
 
-from ..geometry import to_canonical
-from ..read_write import read_labels, write_image, write_json, write_label_map
-from . import anatomy
-from .acquisition import Acquisition
-from .simulate import simulate_scan
-
-_PROTOCOL = Acquisition(modality="gre", in_plane_mm=0.9, slice_mm=2.5, echo_time_ms=25.0, field_tesla=3.0,
-                        signal_to_noise=35.0, kept_bandwidth=1.0, tilt_degrees=(8.0, -2.0, 1.0), factor=(2, 2, 2))
+_PROTOCOL = Protocol(field_tesla=3.0, echo_times_ms=(25.0,), in_plane_mm=0.9, slice_mm=2.5,
+                     tilt_degrees=(8.0, -2.0, 1.0), signal_to_noise=35.0)
 _LESIONS = 8
 _SEED = 20260
 _NAME = "simulated_T2star"
@@ -28,19 +27,13 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    labels = to_canonical(read_labels(options.labels))
-    classes = labels.with_data(anatomy.class_map(labels.data))
-    scan = simulate_scan(classes, _PROTOCOL, _LESIONS, np.random.default_rng(_SEED), whole_head=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    scale = 600 / float(np.median(scan.image.data[scan.brain.data]))
-    write_image(options.out / f"{_NAME}.nii.gz",
-                scan.image.with_data(np.rint(np.clip(scan.image.data * scale, 0, 4000)).astype(np.int16)))
-    write_label_map(options.out / f"{_NAME}_desc-cmb_truth.nii.gz", scan.truth)
-    write_json(options.out / f"{_NAME}.json", {
-        "Simulated": True, "EchoTime": _PROTOCOL.echo_time_ms / 1000, "MagneticFieldStrength": _PROTOCOL.field_tesla,
-        "SeriesDescription": "Simulated T2*-GRE, not a patient",
-        "Anatomy": f"SynthSeg label map {options.labels.name}, Apache-2.0", "Seed": _SEED,
-        "Protocol": asdict(_PROTOCOL), "Lesions": len(np.unique(scan.truth.data)) - 1})
+    plan = CasePlan("sub-0001", (_SEED,), options.labels, (MAGNITUDE,), _PROTOCOL, SubjectSettings(bleeds=_LESIONS))
+    with tempfile.TemporaryDirectory() as folder:
+        make_data_set([plan], Path(folder), 1, make_reporter("bar"))
+        stem = f"{plan.name}_{MAGNITUDE}"
+        for ending in (".nii.gz", ".json", "_desc-cmb_truth.nii.gz"):
+            shutil.copy(Path(folder, plan.name, "anat", stem + ending), options.out / (_NAME + ending))
 
 
 if __name__ == "__main__":

@@ -1,201 +1,171 @@
-"""One simulated scan: draw a subject, its veins and microbleeds, form the image, and say where everything is.
+"""One scan of one subject: all images of a protocol from the same complex signal, and the truth of each."""
 
-A first, simple version (spheroids of susceptibility, their dipole field, T2* loss, partial volume): a beginning for
-the first weights, not a full simulator.
-"""
-
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from ..errors import SettingsError
 from ..volume import Volume
-from . import anatomy, implants
-from .acquisition import (
-    Acquisition,
-    add_scanner,
-    band_limited,
-    block_mean,
-    complex_image,
-    quantitative_susceptibility,
-    susceptibility_weighted,
-)
+from .image_formation import TissueMaps, acquired_kspace, add_scanner, band_limited, reconstruct
+from .protocol import Grids, Protocol, make_grids
+from .qsm import Inversion, draw_inversion, susceptibility_map
+from .shapes import Focus, Vessel, part_fraction, vessel_fraction
+from .subject import Subject
+from .surroundings import background_field, dephasing_of, sample_background
 from .susceptibility import field_of
+from .tissue import field_factor, fine_maps, sample_linear
+from .truth import Effects, Row, Thing, number_things, table, visible_regions
+from .weighted_images import minimum_intensity, r2star_map, susceptibility_weighted
+
+MAGNITUDE, PHASE, SWI, MINIMUM, QSM, R2STAR = "T2starw", "part-phase_T2starw", "swi", "minIP", "Chimap", "R2starmap"
+IMAGES = (MAGNITUDE, PHASE, SWI, MINIMUM, QSM, R2STAR)
+"""Kinds of image, named by their BIDS suffix."""
+READ_IMAGES = (MAGNITUDE, SWI, QSM)
+"""Those that microbleeds are read on; each has a truth of its own."""
 
 VISIBLE_LOSS = 0.12
-"""Share of the local signal that a microbleed must take for a voxel to belong to its visible region."""
+"""Share of the local signal that a thing must take for a voxel to belong to its visible region."""
 VISIBLE_PPM = 0.06
 """The same for QSM, in ppm."""
-_NECK_MM = 8.0
+VISIBLE_AIR_LOSS = 0.3
+PEAK, PEAK_OVER_NOISE = 1.5, 2.5
+"""A thing is visible where its peak is this many times the above, and this many times the noise."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """Truth of one image: label maps (int32, value = number) of microbleeds and of everything, and the table."""
+
+    microbleeds: Volume
+    everything: Volume
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class SimulatedScan:
-    """Image, brain mask (bool) and truth (int32, value = lesion number; 0 elsewhere) on one grid, RAS affine.
+    """Images by kind (float32; phase in radians, QSM in ppm, R2* in 1/s), truths by kind, brain (bool), on one grid."""
 
-    `invisible` lists the numbers of lesions that were drawn but cannot be seen; they have no voxel in the truth.
-    """
-
-    image: Volume
+    images: dict[str, Volume]
+    truths: dict[str, Truth]
     brain: Volume
-    truth: Volume
-    invisible: tuple[int, ...]
-    acquisition: Acquisition
+    inversion: Inversion
 
 
-def simulate_scan(classes: Volume, acquisition: Acquisition, lesion_count: int, rng: np.random.Generator,
-                  whole_head: bool = False) -> SimulatedScan:
-    """Simulate one scan from a map of tissue classes (`anatomy.class_map`, canonical RAS grid).
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """Noise-free last echo (i, j, k) complex and susceptibility at the resolution of the image, with some things in."""
 
-    Parameters
-    ----------
-    classes : uint8 tissue classes
-    acquisition : the protocol
-    lesion_count : microbleeds to draw
-    rng : source of every random number
-    whole_head : False keeps the brain's surroundings only
+    signal: np.ndarray
+    susceptibility_ppm: np.ndarray | None
 
-    Returns
-    -------
-    SimulatedScan
+
+def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng: np.random.Generator,
+             threads: int = 1) -> SimulatedScan:
+    """Scan a subject.
+
+    Three times the signal is formed, of the tissue, with vessels and mimics, and with the microbleeds; the differences
+    are the truth. Noise, motion and the scanner's filters are in the images only.
+
+    Raises
+    ------
+    SettingsError
+        If R2* is asked of a single echo.
     """
-    fine = acquisition.fine_spacing
-    to_fine, shape, affine = _fine_grid(classes, acquisition, whole_head, rng)
-    b0_direction = np.linalg.inv(affine[:3, :3] / fine)[:, 2]
-    tissue = anatomy.fine_tissue(classes, to_fine, shape, fine, acquisition.field_tesla, rng)
-    veins, air = _surroundings(tissue, fine, b0_direction, acquisition, rng)
-    lesions = implants.draw_lesions(tissue.classes, fine, lesion_count, 0.35, rng)
-    bleeds, bleed_r2star = _rasterise(lesions, shape, fine)
+    if R2STAR in images and len(protocol.echo_times_ms) < 2:
+        raise SettingsError("R2* cannot be measured with a single echo; give two or more echo times.")
+    seen = subject.anatomy.classes.data > 0 if subject.whole_head else subject.anatomy.brain
+    affine = subject.anatomy.classes.affine
+    grids = make_grids(protocol, np.argwhere(seen)[::97] @ affine[:3, :3].T + affine[:3, 3])
+    background = background_field(subject.anatomy, subject.air, threads)
+    stages, kspace = _form(subject, protocol, grids, sample_background(background, grids), QSM in images, threads)
+    brain = sample_linear(subject.anatomy.brain, affine, grids.shape, grids.affine) > 0.5
+    level = float(np.median(np.abs(stages[-1].signal)[brain])) if brain.any() else 1.0
+    kspace, sensitivity = add_scanner(kspace, protocol, grids, level, rng)
+    echoes = reconstruct(kspace, protocol, grids)
+    inversion = draw_inversion(rng)
+    outside = sample_linear(background.data, background.affine, grids.shape, grids.affine)
 
-    r2star = tissue.r2star + veins * rng.uniform(20, 45) * acquisition.field_tesla / 3
-    clean_ppm = tissue.susceptibility * (1 - veins) + veins * rng.uniform(0.12, 0.4)
-    clean_field = field_of(clean_ppm, fine, b0_direction)
-    bleed_field = field_of(bleeds, fine, b0_direction)
-    without = complex_image(tissue.density, r2star, clean_field + air, acquisition)
-    with_bleeds = complex_image(tissue.density, r2star + bleed_r2star, clean_field + air + bleed_field, acquisition)
-    brain = block_mean(anatomy.brain_of(tissue.classes).astype(np.float32), acquisition.factor) > 0.5
-    level = float(np.median(np.abs(without)[brain]))
-    if acquisition.modality == "qsm":
-        field = block_mean(clean_field + bleed_field, acquisition.factor)
-        image = quantitative_susceptibility(field, np.abs(with_bleeds), brain, acquisition, b0_direction, level, rng)
-        effect = block_mean(bleeds, acquisition.factor) / VISIBLE_PPM
+    def image(kind: str) -> np.ndarray:
+        if kind == QSM:
+            return susceptibility_map(echoes, brain, outside, protocol, grids, inversion)
+        if kind == R2STAR:
+            return np.where(brain, r2star_map(np.abs(echoes), protocol.echo_times_ms), 0)
+        return _image(kind, echoes, sensitivity, protocol)
+
+    shown = {kind: Volume(image(kind), grids.affine) for kind in IMAGES if kind in images}
+    things = number_things(subject, grids)
+    air = dephasing_of(background, protocol, grids) / VISIBLE_AIR_LOSS
+    truths = {kind: _truth(kind, shown[kind], things, stages, air, len(subject.bleeds), brain, level, protocol, grids)
+              for kind in READ_IMAGES if kind in shown}
+    return SimulatedScan(shown, truths, Volume(brain, grids.affine), inversion)
+
+
+def _form(subject: Subject, protocol: Protocol, grids: Grids, background_ppm: np.ndarray, with_qsm: bool,
+          threads: int) -> tuple[list[_Stage], np.ndarray]:
+    """Return the three stages and the k-space (all echoes) of the last one."""
+    maps = fine_maps(subject.anatomy, subject.tissue, grids, protocol.field_tesla, subject.whole_head, threads)
+    steps = (subject.nuclei, (*subject.mimics, *subject.vessels), subject.bleeds)
+    stages = []
+    for number, step in enumerate(steps):
+        for thing in step:
+            add_to_tissue(maps, thing, grids, protocol.field_tesla)
+        field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction, threads)
+        field += background_ppm
+        last = number == len(steps) - 1
+        echoes = protocol.echo_times_ms if last else protocol.echo_times_ms[-1:]
+        kspace = acquired_kspace(maps, field, protocol, grids, echoes, threads)
+        signal = reconstruct(kspace[-1:], protocol, grids)[0]
+        ppm = band_limited(maps.susceptibility_ppm, protocol, grids) if with_qsm else None
+        stages.append(_Stage(signal, ppm))
+    return stages, kspace
+
+
+def add_to_tissue(maps: TissueMaps, thing: Focus | Vessel, grids: Grids, field_tesla: float) -> None:
+    """Draw a focus or a vessel into the maps, in place: a focus adds to the tissue, a vessel takes its place."""
+    grid = (grids.fine_shape, grids.fine_affine)
+    if isinstance(thing, Focus):
+        for part in thing.parts:
+            box, fraction = part_fraction(part, grid)
+            maps.density[box] *= 1 - fraction * np.float32(1 - part.density)
+            maps.susceptibility_ppm[box] += fraction * np.float32(part.susceptibility_ppm)
+            changed = maps.r2star_hz[box] + fraction * np.float32(part.r2star_hz * field_factor(field_tesla))
+            maps.r2star_hz[box] = np.maximum(changed, 1)
+        return
+    voxels, fraction = vessel_fraction(thing, grid)
+    place = np.unravel_index(voxels, grids.fine_shape)
+    maps.density[place] *= 1 - fraction * np.float32(1 - thing.density)
+    for data, value in ((maps.susceptibility_ppm, thing.susceptibility_ppm),
+                        (maps.r2star_hz, thing.r2star_hz * field_factor(field_tesla))):
+        data[place] += fraction * (np.float32(value) - data[place])
+
+
+def _image(kind: str, echoes: np.ndarray, sensitivity: np.ndarray, protocol: Protocol) -> np.ndarray:
+    last = echoes[-1] / sensitivity if protocol.normalised else echoes[-1]
+    if kind == PHASE:
+        return np.angle(last).astype(np.float32)
+    image = np.abs(last) if kind == MAGNITUDE else susceptibility_weighted(last, protocol)
+    if protocol.smoothing_mm:
+        sigma = protocol.smoothing_mm / protocol.in_plane_mm
+        image = ndimage.gaussian_filter(image, (sigma, sigma, 0))
+    return minimum_intensity(image, protocol) if kind == MINIMUM else image.astype(np.float32)
+
+
+def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_Stage], air: np.ndarray, bleeds: int,
+           brain: np.ndarray, level: float, protocol: Protocol, grids: Grids) -> Truth:
+    if kind == QSM:
+        shown = [stage.susceptibility_ppm for stage in stages]
+        others, own = (np.abs(after - before) / VISIBLE_PPM for before, after in zip(shown, shown[1:], strict=False))
+        effects = Effects(own, others, np.zeros_like(own), PEAK)
+        brain = brain & (image.data != 0)
     else:
-        measured = add_scanner(with_bleeds, acquisition, level, rng)
-        weighted = susceptibility_weighted(measured, acquisition) if acquisition.modality == "swi" else np.abs(measured)
-        image = (weighted * _shading(weighted.shape, rng)).astype(np.float32)
-        before, after = (np.abs(band_limited(signal, acquisition)) for signal in (without, with_bleeds))
-        effect = (1 - after / np.maximum(before, 0.15 * level)) / VISIBLE_LOSS
-    truth, invisible = _truth(effect, lesions, acquisition, brain)
-    grid = affine.copy()
-    grid[:3, :3] *= acquisition.factor
-    # The isocentre of the scanner is the middle of the image.
-    grid[:3, 3] = -grid[:3, :3] @ ((np.array(truth.shape) - 1) / 2)
-    return SimulatedScan(Volume(image, grid), Volume(brain, grid), Volume(truth, grid), invisible, acquisition)
-
-
-def _fine_grid(classes, acquisition, whole_head, rng):
-    """Return (fine voxel -> class voxel), the fine shape, and the fine affine to RAS mm."""
-    angles = np.deg2rad(acquisition.tilt_degrees)
-    rotation = np.eye(3)
-    for axis, angle in enumerate(angles):
-        a, b = [other for other in range(3) if other != axis]
-        turn = np.eye(3)
-        turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        rotation = rotation @ turn
-    growth = rng.normal(1, 0.04, 3)
-    shown = classes.data > 0 if whole_head else anatomy.brain_of(classes.data)
-    points = (np.argwhere(shown)[::97] @ (classes.affine[:3, :3] * growth).T) @ rotation
-    margin = np.array([3.0, 3.0, 3.0])
-    low, high = points.min(0) - margin, points.max(0) + margin
-    if not whole_head:
-        low[2] -= _NECK_MM
-    shape = np.ceil((high - low) / acquisition.spacing).astype(int) * acquisition.factor
-    affine = np.eye(4)
-    affine[:3, :3] = rotation * acquisition.fine_spacing
-    affine[:3, 3] = rotation @ low + acquisition.fine_spacing / 2
-    classes_to_world = np.eye(4)
-    classes_to_world[:3, :3] = classes.affine[:3, :3] * growth
-    return np.linalg.inv(classes_to_world) @ affine, tuple(int(n) for n in shape), affine
-
-
-def _surroundings(tissue, fine, b0_direction, acquisition, rng):
-    """Return the volume fraction of veins and the field (ppm) of air outside the brain."""
-    classes, shape = tissue.classes, tissue.classes.shape
-    deep = np.argwhere(np.isin(classes, (anatomy.PUTAMEN, anatomy.CAUDATE, anatomy.PALLIDUM)))[::7]
-    cerebrum = np.argwhere(np.isin(classes, (anatomy.WHITE, anatomy.CORTEX, anatomy.CEREBELLUM)))[::31]
-    sulci = np.argwhere(classes == anatomy.CSF)[::31]
-    veins = implants.draw_tubes(cerebrum, shape, fine, int(rng.integers(60, 350)), (0.15, 0.6), (8, 40), None, rng)
-    veins = np.maximum(veins, implants.draw_tubes(sulci, shape, fine, int(rng.integers(40, 150)), (0.3, 1.2), (15, 60),
-                                                  None, rng))
-    veins = np.maximum(veins, implants.draw_tubes(deep, shape, fine, int(rng.integers(10, 90)), (0.12, 0.45), (6, 25),
-                                                  b0_direction, rng))
-    if acquisition.modality == "qsm":
-        return veins, np.float32(0)
-    air = np.zeros(shape, np.float32)
-    extent = np.array(shape) * fine
-    for _ in range(rng.integers(1, 4)):
-        centre = extent * rng.uniform((0.3, 0.55, -0.12), (0.7, 1.05, -0.02))
-        lesion = implants.Lesion(centre / fine, np.full(3, rng.uniform(6, 13)), np.eye(3), 0, 0)
-        box, fraction = implants.ellipsoid_fraction(shape, fine, lesion)
-        air[box] = np.maximum(air[box], fraction)
-    return veins, field_of(9.2 * air * ~anatomy.brain_of(classes), fine, b0_direction)
-
-
-def _rasterise(lesions, shape, fine):
-    """Return the maps of added susceptibility (ppm) and R2* (1/s)."""
-    added = np.zeros((2, *shape), np.float32)
-    for lesion in lesions:
-        box, fraction = implants.ellipsoid_fraction(shape, fine, lesion)
-        for target, value in zip(added, (lesion.susceptibility_ppm, lesion.r2star), strict=True):
-            target[box] = np.maximum(target[box], fraction * value)
-    return added
-
-
-def _shading(shape, rng):
-    coarse = rng.normal(0, 0.12, (3, 3, 3))
-    return np.exp(ndimage.zoom(coarse, np.array(shape) / 3, order=1, grid_mode=True, mode="nearest"))
-
-
-def _truth(effect, lesions, acquisition, brain):
-    """Return the visible region of each lesion and the numbers of those that have none.
-
-    A voxel belongs to the nearest lesion, within 1.5 times its size plus the blooming that a source can reach.
-    """
-    truth = np.zeros(effect.shape, np.int32)
-    nearest = np.full(effect.shape, np.inf, np.float32)
-    for number, lesion in enumerate(lesions, 1):
-        centre = (lesion.centre + 0.5) / acquisition.factor - 0.5
-        reach_mm = 1.5 * lesion.semi_axes_mm.max() + 2.0 + acquisition.slice_mm / 2
-        reach = np.ceil(reach_mm / acquisition.spacing).astype(int)
-        low = np.maximum(np.rint(centre).astype(int) - reach, 0)
-        high = np.minimum(np.rint(centre).astype(int) + reach + 1, effect.shape)
-        if (high <= low).any():
-            continue
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        axes = [((np.arange(a, b) - c) * s) for a, b, c, s in zip(low, high, centre, acquisition.spacing, strict=True)]
-        distance = np.sqrt(sum(axis**2 for axis in np.meshgrid(*axes, indexing="ij", sparse=True)))
-        own = (distance < np.minimum(nearest[box], reach_mm)) & (effect[box] >= 1) & brain[box]
-        truth[box][own] = number
-        nearest[box][own] = distance[own]
-    kept = set(np.unique(truth).tolist())
-    return truth, tuple(number for number in range(1, len(lesions) + 1) if number not in kept)
-
-
-def implant_into_crop(magnitude: Volume, acquisition: Acquisition, lesion_count: int,
-                      rng: np.random.Generator) -> SimulatedScan:
-    """Put microbleeds into a real magnitude image: each voxel is multiplied by what the complex sum loses there.
-
-    `magnitude` is taken as brain throughout; the acquisition's spacing must be the volume's own.
-    """
-    fine = acquisition.fine_spacing
-    shape = tuple(int(n * f) for n, f in zip(magnitude.shape, acquisition.factor, strict=True))
-    everywhere = np.full(shape, anatomy.WHITE, np.uint8)
-    lesions = implants.draw_lesions(everywhere, fine, lesion_count, 0.2, rng)
-    bleeds, r2star = _rasterise(lesions, shape, fine)
-    field = field_of(bleeds, fine, np.array([0, 0, 1]))
-    kept = np.abs(complex_image(np.ones(shape, np.float32), r2star, field, acquisition))
-    brain = np.ones(magnitude.shape, bool)
-    truth, invisible = _truth((1 - kept) / VISIBLE_LOSS, lesions, acquisition, brain)
-    image = (magnitude.data * kept).astype(np.float32)
-    return SimulatedScan(magnitude.with_data(image), magnitude.with_data(brain), magnitude.with_data(truth), invisible,
-                         acquisition)
+        shown = [np.abs(stage.signal) if kind == MAGNITUDE else susceptibility_weighted(stage.signal, protocol)
+                 for stage in stages]
+        # relative to what was there, but not to next to nothing
+        others, own = ((before - after) / np.maximum(before, 0.15 * level) / VISIBLE_LOSS
+                       for before, after in zip(shown, shown[1:], strict=False))
+        effects = Effects(own, others, air, max(PEAK, PEAK_OVER_NOISE / protocol.signal_to_noise / VISIBLE_LOSS))
+    only, everything = visible_regions(things, effects, bleeds, brain, protocol, grids)
+    rows = table(things, everything, image.voxel_volume_mm3)
+    return Truth(image.with_data(only), image.with_data(everything), rows)

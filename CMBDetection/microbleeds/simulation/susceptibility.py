@@ -1,7 +1,9 @@
-"""The magnetic field that a distribution of susceptibility makes, and its inversion."""
+"""The magnetic field that a distribution of susceptibility makes, and two ways back."""
 
 import numpy as np
 from scipy import fft
+
+_PADDING = 16
 
 
 def dipole_kernel(shape: tuple[int, int, int], spacing: np.ndarray, b0_direction: np.ndarray) -> np.ndarray:
@@ -22,17 +24,21 @@ def dipole_kernel(shape: tuple[int, int, int], spacing: np.ndarray, b0_direction
     return kernel
 
 
-def field_of(susceptibility_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray) -> np.ndarray:
-    """Return the field perturbation relative to B0, in ppm, of a susceptibility map in ppm, (i, j, k)."""
-    shape = tuple(fft.next_fast_len(n + 8, real=True) for n in susceptibility_ppm.shape)
-    kernel = dipole_kernel(shape, spacing, b0_direction)
-    spectrum = fft.rfftn(susceptibility_ppm.astype(np.float32), shape)
-    spectrum *= kernel
-    return fft.irfftn(spectrum, shape)[tuple(slice(n) for n in susceptibility_ppm.shape)]
+def field_of(susceptibility_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray,
+             threads: int | None = None) -> np.ndarray:
+    """Return the field perturbation relative to B0, in ppm, of a susceptibility map in ppm, (i, j, k) float32.
+
+    The map is continued with zeros for `_PADDING` voxels, beyond which its copies follow (the transform is periodic).
+    """
+    shape = tuple(fft.next_fast_len(n + _PADDING, real=True) for n in susceptibility_ppm.shape)
+    spectrum = fft.rfftn(susceptibility_ppm.astype(np.float32, copy=False), shape, workers=threads)
+    spectrum *= dipole_kernel(shape, spacing, b0_direction)
+    field = fft.irfftn(spectrum, shape, workers=threads, overwrite_x=True)
+    return field[tuple(slice(n) for n in susceptibility_ppm.shape)]
 
 
-def susceptibility_from(field_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray,
-                        threshold: float) -> np.ndarray:
+def truncated_inverse(field_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray,
+                      threshold: float) -> np.ndarray:
     """Return the susceptibility map (ppm) of a field map (ppm) by thresholded k-space division, streaks included.
 
     Shmueli et al. 2009 (Magn Reson Med 62:1510): where the kernel is smaller than `threshold`, divide by the
@@ -40,6 +46,19 @@ def susceptibility_from(field_ppm: np.ndarray, spacing: np.ndarray, b0_direction
     """
     kernel = dipole_kernel(field_ppm.shape, spacing, b0_direction)
     sign = np.where(kernel < 0, -1, 1).astype(np.float32)
-    spectrum = fft.rfftn(field_ppm.astype(np.float32))
-    spectrum /= np.where(np.abs(kernel) < threshold, sign * threshold, kernel)
-    return fft.irfftn(spectrum, field_ppm.shape)
+    return _filtered(field_ppm, 1 / np.where(np.abs(kernel) < threshold, sign * threshold, kernel))
+
+
+def tikhonov_inverse(field_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray, weight: float) -> np.ndarray:
+    """Return the susceptibility map (ppm) of a field map (ppm) with the smallest ``|D χ - f|² + weight² |χ|²``.
+
+    Closed form in k-space (Kressler et al. 2010, IEEE Trans Med Imaging 29:273): ``D / (D² + weight²)``.
+    """
+    kernel = dipole_kernel(field_ppm.shape, spacing, b0_direction)
+    return _filtered(field_ppm, kernel / (kernel**2 + np.float32(weight) ** 2))
+
+
+def _filtered(data: np.ndarray, transfer: np.ndarray) -> np.ndarray:
+    spectrum = fft.rfftn(data.astype(np.float32, copy=False))
+    spectrum *= transfer
+    return fft.irfftn(spectrum, data.shape, overwrite_x=True)

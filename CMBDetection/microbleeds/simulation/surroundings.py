@@ -1,0 +1,119 @@
+"""The field that a head makes in its own brain: air around it, air in sinuses and temporal bone, bone; shimmed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from ..volume import Volume
+from .anatomy import SKULL, Anatomy, brain_of
+from .protocol import Grids, Protocol
+from .shapes import AIR_INTERFACE, Focus, Part, draw_bumps, part_fraction
+from .susceptibility import field_of
+from .tissue import sample_linear
+
+AIR_PPM, BONE_PPM = 9.2, -2.1
+"""Susceptibility relative to tissue, as in published phantoms (Marques et al. 2021)."""
+_NECK_MM = 40
+_SMOOTHING_VOXELS = 0.8
+_WALL_MM = (2.0, 8.0)
+"""Bone, mucosa and fluid between air and brain."""
+
+
+@dataclass(frozen=True)
+class _Sinus:
+    """Where air lies below the brain: range of the distance from the midline in mm (both sides), of the place from
+    back (0) to front (1) of the brain, of the radius in mm, and how often."""
+
+    lateral_mm: tuple[float, float]
+    forward: tuple[float, float]
+    radius_mm: tuple[float, float]
+    share: float
+
+
+_SINUSES = (
+    _Sinus((0, 8), (0.62, 0.72), (6, 13), 1.0),
+    _Sinus((3, 14), (0.80, 0.95), (5, 11), 0.9),
+    _Sinus((35, 55), (0.38, 0.55), (4, 9), 0.9),
+    _Sinus((30, 50), (0.60, 0.72), (3, 7), 0.5),
+)
+"""Sphenoid, ethmoid and frontal, mastoid and tympanic air, air below the temporal pole."""
+
+
+def draw_air(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Focus, ...]:
+    """Draw the air spaces below the brain, each as a focus whose body lies outside the brain."""
+    brain = anatomy.brain
+    voxels = np.argwhere(brain)
+    low, high = voxels.min(0), voxels.max(0)
+    middle = np.median(voxels[:, 0])
+    spaces = []
+    for sinus in _SINUSES:
+        for side in (-1, 1):
+            if rng.random() > sinus.share:
+                continue
+            i = int(middle + side * rng.uniform(*sinus.lateral_mm) / anatomy.classes.spacing[0])
+            j = int(low[1] + rng.uniform(*sinus.forward) * (high[1] - low[1]))
+            column = np.flatnonzero(brain[np.clip(i, 0, brain.shape[0] - 1), j])
+            if not len(column):
+                continue
+            axes = rng.uniform(*sinus.radius_mm) * rng.uniform(0.7, 1.3, 3)
+            k = column[0] - (axes[2] + rng.uniform(*_WALL_MM)) / anatomy.classes.spacing[2]
+            centre = anatomy.classes.affine[:3, :3] @ [i, j, k] + anatomy.classes.affine[:3, 3]
+            part = Part(centre, axes, np.eye(3), draw_bumps(rng, 0.15), AIR_PPM, 0.0, 0.0)
+            spaces.append(Focus(AIR_INTERFACE, (part,)))
+    return tuple(spaces)
+
+
+def background_field(anatomy: Anatomy, air: tuple[Focus, ...], threads: int) -> Volume:
+    """Return the field (ppm, on the grid of the anatomy) in and around the brain of everything outside it, shimmed.
+
+    Air around the head and in its spaces and bone are sources; below the label map the head goes on as it ends there.
+    The shim takes away the best second-order field over the brain, as scanners do.
+    """
+    classes, affine = anatomy.classes, anatomy.classes.affine.copy()
+    below = int(_NECK_MM / classes.spacing[2])
+    padded = np.pad(classes.data, [(0, 0), (0, 0), (below, 0)], mode="edge")
+    affine[:3, 3] -= affine[:3, 2] * below
+    # relative to air, so that the space around the head, and the copies of the periodic transform, add nothing
+    sources = np.where(padded == 0, 0, -AIR_PPM).astype(np.float32)
+    sources[padded == SKULL] += BONE_PPM
+    for focus in air:
+        for part in focus.parts:
+            box, fraction = part_fraction(part, (padded.shape, affine))
+            sources[box] *= 1 - fraction * ~brain_of(padded[box])
+    # without the smoothing, borders of this height ring far into the brain
+    sources = ndimage.gaussian_filter(sources, _SMOOTHING_VOXELS)
+    spacing = classes.spacing
+    field = field_of(sources, spacing, (affine[:3, :3] / spacing)[2], threads)
+    return Volume(field - _shim(field, spacing, brain_of(padded)), affine)
+
+
+def sample_background(field: Volume, grids: Grids) -> np.ndarray:
+    """Return the background field (ppm) on the fine grid."""
+    return sample_linear(field.data, field.affine, grids.fine_shape, grids.fine_affine)
+
+
+def dephasing_of(field: Volume, protocol: Protocol, grids: Grids) -> np.ndarray:
+    """Return the share of signal (0 to 1) that the background field's gradient through the slice takes.
+
+    ``1 - |sinc(γ/2π·B0·G·d·TE)|`` with the field's gradient G along the slice normal over the thickness d.
+    """
+    shown = sample_linear(field.data, field.affine, grids.shape, grids.affine)
+    gradient = np.gradient(shown, protocol.spacing[2], axis=2)
+    turns = protocol.hertz_per_ppm * gradient * protocol.slice_mm * protocol.echo_times_ms[-1] / 1000
+    return (1 - np.abs(np.sinc(turns))).astype(np.float32)
+
+
+def _shim(field: np.ndarray, spacing: np.ndarray, brain: np.ndarray) -> np.ndarray:
+    """Return the sum of solid harmonics up to second order that fits the field best in the brain, on the whole grid.
+
+    Shim coils make these fields only; they satisfy Laplace's equation, which background removal relies on.
+    """
+    axes = [(np.arange(n, dtype=np.float32) - n / 2) * np.float32(s / 100)
+            for n, s in zip(field.shape, spacing, strict=True)]
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+    terms = [np.broadcast_to(term, field.shape) for term in (
+        np.float32(1), x, y, z, x * y, x * z, y * z, x**2 - y**2, z**2 - (x**2 + y**2) / 2)]
+    some = np.unravel_index(np.flatnonzero(brain)[::97], field.shape)
+    weights = np.linalg.lstsq(np.stack([term[some] for term in terms], axis=1), field[some], rcond=None)[0]
+    return sum(np.float32(weight) * term for weight, term in zip(weights, terms, strict=True))
