@@ -13,8 +13,8 @@ FROC_FP_PER_SCAN = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is nearer than {CENTRE_LIMIT_MM:g} mm to "
         "that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen are "
         "spared: neither right nor wrong. Scans without are those without a visible microbleed. TPR, FP per scan, "
-        f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans). "
-        "Seconds are the median.")
+        f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans)."
+        " Seconds are the median.")
 
 
 def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore]) -> str:
