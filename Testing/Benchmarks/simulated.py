@@ -117,10 +117,10 @@ def _run(options: argparse.Namespace) -> int:
     groups, splits = score_groups(scores)
     part = "" if len(cases) == len(every) else f", {len(cases)} of {len(every)} cases"
     text = tables(f"{measured.name}{part}", groups, splits) + _notes(measured, scores)
-    print(text)
     start = options.work / f"results-{VERSION}" / (measured.predictions.name + ("-part" if part else ""))
     write_text(start.with_name(f"{start.name}.md"), text)
     write_json(start.with_name(f"{start.name}.json"), results(measured, scores, groups, splits, len(every)))
+    print(text)
     print(f"Written to {start}.md and {start}.json.")
     return OK
 
