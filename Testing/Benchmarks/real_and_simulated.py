@@ -31,7 +31,7 @@ from real_and_simulated_data import Labelled, permissive_scans, real_scans, simu
 from real_and_simulated_features import feature_table
 from real_and_simulated_foci import measure_background, measure_foci
 from real_and_simulated_montage import COLUMNS, tiles, write_montages
-from real_and_simulated_patches import Patches, common_grid_mm, foci_patches, join, tissue_patches
+from real_and_simulated_patches import PATCH_MM, Patches, common_grid_mm, foci_patches, join, tissue_patches
 from real_and_simulated_table import BACKGROUND, profile_table, quantile_table
 
 TITLES = {"gre": "T2*-GRE", "swi": "SWI", "qsm": "QSM"}
@@ -80,7 +80,7 @@ def compare(real_folder: Path, permissive_folder: Path, simulated_folder: Path, 
                   f"({time.perf_counter() - started:.0f} s)", ""]
         write_montages(modality, montage_rows(real, simulated, rng), output, rng)
         if open_ones:
-            blocks.append((tiles(open_ones, 3 * COLUMNS, False, rng), tiles(simulated, 3 * COLUMNS, False, rng)))
+            blocks.append([tiles(side, 3 * COLUMNS, PATCH_MM["swi"], False, rng) for side in (open_ones, simulated)])
     write_montages("permissive", blocks, output, np.random.default_rng(1))
     text = "\n".join(texts)
     (output / "report.md").write_text(text, encoding="utf-8")
@@ -124,7 +124,7 @@ def classifier_text(real: Sequence[Labelled], simulated: Sequence[Labelled], rng
         by_features = cross_validated(patches, table, logistic_scores, cuts)
         by_network = cross_validated(patches, patches.values, network_scores, cuts)
         lines.append(f"| {name} | {patches.real.sum()} | {(~patches.real).sum()} | {_left_out(patches, cuts)} | "
-                     f"{by_features.auc:.2f} | {by_network.auc:.2f} |")
+                     f"{_number(by_features)} | {_number(by_network)} |")
         details += [f"{name}, {_left_out(patches, cuts)}: features {_by_fold(by_features)}; network "
                     f"{_by_fold(by_network)}.", ""]
         if cuts is folds:
@@ -136,7 +136,8 @@ def classifier_text(real: Sequence[Labelled], simulated: Sequence[Labelled], rng
 def montage_rows(real: Sequence[Labelled], simulated: Sequence[Labelled],
                  rng: np.random.Generator) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
     """Return a block of patches around foci where the real scans have any, and one of patches anywhere."""
-    rows = [(tiles(real, MONTAGE, foci, rng), tiles(simulated, MONTAGE, foci, rng)) for foci in (True, False)]
+    size_mm = PATCH_MM[real[0].modality]
+    rows = [[tiles(side, MONTAGE, size_mm, foci, rng) for side in (real, simulated)] for foci in (True, False)]
     return [(shown, made[:len(shown)]) for shown, made in rows if shown]
 
 
@@ -147,8 +148,12 @@ def _left_out(patches: Patches, cuts: Folds) -> str:
     return "half of every volume" if scans >= LEAST_SCANS else "half of every volume (too few real scans)"
 
 
+def _number(outcome: Outcome) -> str:
+    return f"{outcome.auc:.2f}" if outcome.folds else "too few"
+
+
 def _by_fold(outcome: Outcome) -> str:
-    return ", ".join(f"{name} {value:.2f}" for name, value in outcome.folds.items())
+    return ", ".join(f"{name} {value:.2f}" for name, value in outcome.folds.items()) or "not to be had"
 
 
 def _names(scans: Sequence[Labelled]) -> str:

@@ -108,12 +108,14 @@ def simulated_scans(folder: Path, modality: str) -> Iterator[Labelled]:
     InputError
         If there is none.
     """
-    images = sorted(folder.glob(f"sub-*/anat/sub-*_{STEMS[modality]}.nii.gz"))
+    subjects = sorted(folder.glob("sub-*"))
+    named = [subject / "anat" / f"{subject.name}_{STEMS[modality]}.nii.gz" for subject in subjects]
+    images = [image for image in named if image.is_file()]
     if not images:
         raise InputError(f"{folder} holds no sub-*/anat/*_{STEMS[modality]}.nii.gz; give a simulated data set.")
     for image in images:
         stem = image.name.removesuffix(".nii.gz")
-        subject = stem.split("_")[0]
+        subject = image.parents[1].name
         scan = read_scan(image).volume
         brain = read_mask(image.with_name(f"{subject}_desc-brain_mask.nii.gz"), scan)
         table = image.with_name(f"{stem}_desc-truth.tsv")

@@ -8,7 +8,7 @@ import numpy as np
 from microbleeds.geometry import voxel_to_ras
 from microbleeds.snapshots import png
 from real_and_simulated_data import Labelled
-from real_and_simulated_patches import PATCH_MM, sample
+from real_and_simulated_patches import INSIDE, sample
 
 COLUMNS = 5
 """Of real patches, and as many of simulated ones."""
@@ -16,18 +16,23 @@ TILE, GAP, BAR = 96, 4, 16
 """Pixels: a patch, the line between patches, the bar between real and simulated."""
 WINDOW = {"gre": (0.0, 1.8), "swi": (0.0, 1.8), "qsm": (-0.15, 0.25)}
 """Shown black and white: shares of the patch's median; on QSM ppm from it."""
-_INSIDE = 0.9
 
 
-def tiles(scans: Sequence[Labelled], count: int, foci: bool, rng: np.random.Generator) -> list[np.ndarray]:
-    """Return up to `count` grey patches (`TILE`, `TILE`) around foci or anywhere in the brain, scan after scan."""
+def tiles(scans: Sequence[Labelled], count: int, size_mm: float, foci: bool,
+          rng: np.random.Generator) -> list[np.ndarray]:
+    """Return up to `count` grey patches (`TILE`, `TILE`) around foci or anywhere in the brain, in turn from each scan.
+
+    Parameters
+    ----------
+    size_mm : what a patch shows
+    """
     queues = []
     for scan in scans:
-        centres = scan.centres_ras if foci else _anywhere(scan, count, rng)
+        centres = scan.centres_ras if foci else _anywhere(scan, count, size_mm, rng)
         queues.append([(scan, centre) for centre in rng.permutation(centres)])
     turns = range(max(map(len, queues), default=0))
     pairs = [pair for turn in turns for queue in queues for pair in queue[turn:turn + 1]]
-    return [_tile(scan, centre) for scan, centre in pairs[:count]]
+    return [_tile(scan, centre, size_mm) for scan, centre in pairs[:count]]
 
 
 def side_by_side(rows: Sequence[tuple[Sequence[np.ndarray], Sequence[np.ndarray]]]) -> np.ndarray:
@@ -68,23 +73,22 @@ def write_montages(stem: str, rows: Sequence[tuple[Sequence[np.ndarray], Sequenc
                          for place, kind in enumerate(kinds))
 
 
-def _anywhere(scan: Labelled, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `count` places (n, 3) RAS mm whose patch lies in the brain for the most part."""
-    size_mm, found = PATCH_MM[scan.modality], []
+def _anywhere(scan: Labelled, count: int, size_mm: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `count` places (n, 3) RAS mm whose patch lies in the brain."""
+    found: list[np.ndarray] = []
     brain = scan.volume.with_data(scan.brain.astype(np.uint8))
     for place in rng.permutation(np.flatnonzero(scan.brain))[:50 * count]:
         voxel = np.array(np.unravel_index(place, scan.brain.shape))
         centre = voxel_to_ras(scan.volume, voxel)
-        if (sample(brain, centre, size_mm / 16, size_mm, order=0) == 1).mean() >= _INSIDE:
+        if (sample(brain, centre, size_mm / 16, size_mm, order=0) == 1).mean() >= INSIDE["tissue"]:
             found.append(centre)
         if len(found) == count:
             break
     return np.array(found).reshape(-1, 3)
 
 
-def _tile(scan: Labelled, centre_ras: np.ndarray) -> np.ndarray:
+def _tile(scan: Labelled, centre_ras: np.ndarray, size_mm: float) -> np.ndarray:
     """Return a grey patch in the window of the modality; black outside the brain."""
-    size_mm = PATCH_MM[scan.modality]
     brain = scan.volume.with_data(scan.brain.astype(np.uint8))
     values = sample(scan.volume, centre_ras, size_mm / TILE, size_mm)
     shown = np.isfinite(values) & (sample(brain, centre_ras, size_mm / TILE, size_mm, order=0) == 1)
