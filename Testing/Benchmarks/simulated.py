@@ -103,6 +103,8 @@ def _run(options: argparse.Namespace) -> int:
     every = all_cases()
     cases = choose(every, options.modality or MODALITIES, options.tier or TIERS, options.limit)
     data_set = options.work / f"set-{VERSION}"
+    # before the set, which takes hours: a wrong name is told at once
+    measured = _other_program(options) if options.predictions else _model(options)
     reporter = make_reporter("bar")
     make_data_set([plan(case) for case in cases], data_set, options.jobs, reporter)
     reporter.done(OK)
@@ -110,7 +112,6 @@ def _run(options: argparse.Namespace) -> int:
         print(f"{len(cases)} cases are in {data_set}; detect in these:")
         print("\n".join(str(data_set / case.image) for case in cases))
         return OK
-    measured = _other_program(options) if options.predictions else _model(options)
     if not options.predictions:
         detect_missing([data_set / case.image for case in cases], measured.predictions, options)
     scores = _score(cases, data_set, measured.predictions, options.jobs)

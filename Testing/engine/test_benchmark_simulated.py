@@ -131,6 +131,14 @@ def test_a_case_without_a_map_is_an_error(made, tmp_path, monkeypatch, capsys):
     assert "has neither sub-gre01_T2starw_desc-cmb_dseg.nii.gz nor sub-gre01_T2starw.nii.gz" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("arguments", "sentence"), [
+    (("--predictions", "nowhere"), "nowhere is not a folder"), (("--model", "no-such-model"), "There is no model")])
+def test_a_wrong_name_is_told_before_the_set_is_made(made, monkeypatch, capsys, arguments, sentence):
+    monkeypatch.setattr(simulated, "make_data_set", lambda *plan: pytest.fail("the set is being made"))
+    assert simulated.main(["--work", str(made), *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 class FakeDetection:
     """Stands for the child process: finds the bleed surely, the vein less so, and notes what it was asked for."""
 
