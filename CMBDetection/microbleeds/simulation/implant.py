@@ -76,8 +76,10 @@ class ImplantSettings:
 
     def protocol(self, spacing: np.ndarray) -> Protocol:
         """Return the protocol of a scan whose slices are along its last axis."""
+        # inversions smooth and do not ring, so the edge of k-space is faded out over its whole width for QSM
         return Protocol(field_tesla=self.field_tesla or 3.0, echo_times_ms=(self.echo_time_ms or 20.0,),
-                        in_plane_mm=float(spacing[:2].mean()), slice_mm=float(spacing[2]))
+                        in_plane_mm=float(spacing[:2].mean()), slice_mm=float(spacing[2]),
+                        taper=1.0 if self.modality == "qsm" else 0.2)
 
 
 @dataclass(frozen=True, eq=False)
