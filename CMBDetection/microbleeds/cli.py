@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, evaluate and simulate.
+"""The command ``cmbdetect``: detect, demo, evaluate, simulate and implant.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     simulate = commands.add_parser("simulate", help="make scans with known microbleeds and mimics, by physics")
     _add_simulation_options(simulate)
     simulate.set_defaults(command=_simulate)
+
+    implant = commands.add_parser("implant", help="put simulated microbleeds and mimics into scans of your own")
+    _add_implant_options(implant)
+    implant.set_defaults(command=_implant)
     return parser
 
 
@@ -136,6 +140,22 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
                         help="json writes one object per line (default: %(default)s)")
     parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+
+
+def _add_implant_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="scans, best without microbleeds of their own")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto",
+                        help="kind of scan (default: told from the scan itself)")
+    parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
+    parser.add_argument("--bleeds", type=int, default=5, metavar="N", help="microbleeds (default: %(default)s)")
+    parser.add_argument("--mimics", type=int, default=3, metavar="N", help="mimics (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same implants (default: %(default)s)")
+    parser.add_argument("--echo-time", type=float, metavar="MS", help="where the scan does not say it")
+    parser.add_argument("--field", type=float, metavar="T", help="field strength, where the scan does not say it")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
+                        help="json writes one object per line (default: %(default)s)")
     parser.add_argument("--debug", action="store_true", help="print tracebacks")
 
 
@@ -200,6 +220,14 @@ def _simulate(options: argparse.Namespace, reporter: Reporter) -> int:
         print(f"{len(plans)} simulated {'scan is' if len(plans) == 1 else 'scans are'} in {options.output.resolve()}; "
               "README there says what the files are.")
     return OK
+
+
+def _implant(options: argparse.Namespace, reporter: Reporter) -> int:
+    from .simulation.implant import ImplantJob, implant_files
+
+    job = ImplantJob(options.output, options.modality, options.mask, options.bleeds, options.mimics, options.seed,
+                     options.echo_time, options.field, options.debug)
+    return implant_files(options.images, job, reporter)
 
 
 def _cancel(signal_number: int, frame: object) -> None:

@@ -17,8 +17,10 @@ LAYERS = {
                   "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
                   "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "
                   "simulation.nuclei simulation.bleeds simulation.mimics simulation.subject simulation.truth "
-                  "simulation.simulate simulation.data_set simulation.implant simulation.sample_scan",
-    "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.evaluate",
+                  "simulation.simulate simulation.data_set simulation.implant_sites simulation.implant "
+                  "simulation.sample_scan",
+    "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.intervals "
+                  "evaluation.drawn_truth evaluation.by_kind evaluation.evaluate",
     "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "
                 "training.sampling training.losses "
                 "training.fit training.operating_points training.train_models",

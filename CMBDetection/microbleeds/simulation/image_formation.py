@@ -96,27 +96,28 @@ def add_scanner(kspace: np.ndarray, protocol: Protocol, grids: Grids, level: flo
 
 
 def motion_of_lines(protocol: Protocol, grids: Grids, rng: np.random.Generator) -> np.ndarray:
-    """Return the factor (i, j) that motion gives to k-space: each line along j is measured at another place.
+    """Return the factor (i, j) that motion gives to k-space: each phase encoding step is measured at another place.
 
     A shift by d multiplies the line at k with ``exp(-2πi k·d)``: a few sudden shifts, a drift, and a periodic one
     (breathing, pulsation) whose ghosts lie at equal distances. Lines are measured from one edge of k-space to the
     other.
     """
-    nx, ny = grids.acquired
-    time = np.argsort(np.argsort(np.fft.fftfreq(ny))) / ny
+    steps = grids.acquired[protocol.phase_axis]
+    time = np.argsort(np.argsort(np.fft.fftfreq(steps))) / steps
     shifts = []
     for _ in range(2):
         jumps = np.searchsorted(np.sort(rng.random(rng.integers(1, 4))), time)
         places = rng.normal(0, 0.5, 8)[jumps]
         periodic = 0.4 * np.sin(2 * np.pi * (rng.uniform(5, 40) * time + rng.random()))
-        shifts.append(protocol.motion_mm * (places + periodic))
-    # the place at which the middle of k-space is measured is the place of the image
-    middle = int(np.argmin(np.abs(np.fft.fftfreq(ny))))
-    shifts = [shift - shift[middle] for shift in shifts]
-    field_of_view = np.array(grids.shape[:2]) * protocol.in_plane_mm
-    kx = np.fft.fftfreq(nx, 1 / nx) / field_of_view[0]
-    ky = np.fft.fftfreq(ny, 1 / ny) / field_of_view[1]
-    return np.exp(-2j * np.pi * (kx[:, None] * shifts[0] + ky * shifts[1])).astype(np.complex64)
+        shift = protocol.motion_mm * (places + periodic)
+        # the place at which the middle of k-space is measured is the place of the image
+        shifts.append(shift - shift[0])
+    step_mm = protocol.in_plane_mm * np.array(grids.shape[:2]) / grids.acquired
+    waves = np.meshgrid(*map(np.fft.fftfreq, grids.acquired, step_mm), indexing="ij", sparse=True)
+    along = np.ones(2, int)
+    along[protocol.phase_axis] = steps
+    turns = sum(wave * shift.reshape(along) for wave, shift in zip(waves, shifts, strict=True))
+    return np.exp(-2j * np.pi * turns).astype(np.complex64)
 
 
 def smooth_random(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) -> np.ndarray:

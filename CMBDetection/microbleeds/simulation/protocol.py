@@ -13,7 +13,10 @@ ECHO_TIME_LIMIT_MS = 100.0
 FINEST_SLICE_MM, THICKEST_SLICE_MM = 0.4, 8.0
 FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM = 0.25, 3.0
 _FINE_IN_PLANE_MM = 0.5
-_FINE_SLICE_MM = 0.7
+_SIGNAL_TO_NOISE = {"gre": (12, 60), "swi": (12, 50), "qsm": (20, 80)}
+_FLUID_WEIGHT = {"gre": (0.55, 1.1), "swi": (0.35, 0.8), "qsm": (0.35, 0.9)}
+"""Two-dimensional GRE has long repetition times and bright fluid, three-dimensional SWI short ones."""
+_FINE_SLICE_MM = 0.8
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,15 @@ class Protocol:
     matrix : voxels (i, j, k), None for as many as cover the head (or the brain)
     tilt_degrees : rotation of the slab about R, A, S; B0 runs along S
     kept_bandwidth : acquired share of the in-plane k-space; the rest is zero-filled by the scanner
+    phase_axis : in-plane axis of phase encoding (0 or 1), along which ghosts run
+    phase_share : resolution along that axis relative to the other
     taper : share of the acquired band over which the scanner fades it out; 0 leaves Gibbs ringing
     signal_to_noise : median brain signal of the last echo over the standard deviation of each noise channel
     shading : standard deviation of the coil's sensitivity (logarithm)
     normalised : the scanner divides by the coil's sensitivity
     smoothing_mm : standard deviation of the scanner's magnitude filter
-    motion_mm : size of the head's motion during the scan, ghosts run along j
+    motion_mm : size of the head's motion during the scan
+    fluid_weight : signal of fluid relative to its proton density, because of T1 (low for short repetition times)
     """
 
     field_tesla: float = 3.0
@@ -44,12 +50,15 @@ class Protocol:
     matrix: tuple[int, int, int] | None = None
     tilt_degrees: tuple[float, float, float] = (0.0, 0.0, 0.0)
     kept_bandwidth: float = 1.0
+    phase_axis: int = 1
+    phase_share: float = 1.0
     taper: float = 0.2
     signal_to_noise: float = 30.0
     shading: float = 0.15
     normalised: bool = True
     smoothing_mm: float = 0.0
     motion_mm: float = 0.0
+    fluid_weight: float = 0.8
 
     def __post_init__(self):
         echoes = self.echo_times_ms
@@ -63,6 +72,9 @@ class Protocol:
         _check("An in-plane voxel size", self.in_plane_mm, FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM, "mm")
         _check("A signal-to-noise ratio", self.signal_to_noise, 1, np.inf, "")
         _check("An acquired share of k-space", self.kept_bandwidth, 0.3, 1, "")
+        _check("A phase encoding axis", self.phase_axis, 0, 1, "")
+        _check("A share of resolution along the phase axis", self.phase_share, 0.3, 1, "")
+        _check("A weight of fluid", self.fluid_weight, 0, 2, "")
         _check("A taper", self.taper, 0, 1, "")
         _check("A coil shading", self.shading, 0, 1, "")
         _check("A smoothing", self.smoothing_mm, 0, 5, "mm")
@@ -121,20 +133,24 @@ class Grids:
         return (self.fine_affine[:3, :3] / self.fine_spacing)[2]
 
 
-def make_grids(protocol: Protocol, points_ras: np.ndarray, margin_mm: float = 4.0) -> Grids:
-    """Return the grids of a slab that covers points (n, 3) RAS mm, or has the protocol's matrix around their middle.
+def make_grids(protocol: Protocol, head_ras: np.ndarray, brain_ras: np.ndarray | None = None,
+               margin_mm: float = 4.0) -> Grids:
+    """Return the grids of a slab that covers the head in plane and the brain across, or has the protocol's matrix.
 
+    `head_ras` and `brain_ras` (default: the same) are points (n, 3) RAS mm; a given matrix lies around their middle.
     In plane, fine voxels are at most half the acquired ones and at most 0.5 mm; each slice is cut into at least two
-    layers of at most 0.7 mm.
+    layers of at most 0.8 mm.
     """
     rotation = slab_rotation(protocol.tilt_degrees)
     spacing = protocol.spacing
-    along = points_ras @ rotation
-    low, high = along.min(0), along.max(0)
+    head, brain = head_ras @ rotation, (head_ras if brain_ras is None else brain_ras) @ rotation
+    low, high = (np.append(edge(head, 0)[:2], edge(brain, 0)[2]) for edge in (np.min, np.max))
     shape = np.array(protocol.matrix or np.ceil((high - low + 2 * margin_mm) / spacing).astype(int))
     if protocol.matrix is None:
         shape[:2] = [fft.next_fast_len(int(n)) for n in shape[:2]]
-    acquired = np.maximum(np.rint(shape[:2] * protocol.kept_bandwidth).astype(int), 2)
+    kept = np.full(2, protocol.kept_bandwidth)
+    kept[protocol.phase_axis] *= protocol.phase_share
+    acquired = np.maximum(np.rint(shape[:2] * kept).astype(int), 2)
     field_of_view = shape[:2] * protocol.in_plane_mm
     fine = np.maximum(2 * acquired, np.ceil(field_of_view / _FINE_IN_PLANE_MM).astype(int))
     fine = [fft.next_fast_len(int(n)) for n in fine]
@@ -182,7 +198,10 @@ def draw_protocol(rng: np.random.Generator, modality: str, **fixed: Any) -> Prot
         "tilt_degrees": tuple(float(angle) for angle in rng.normal(0, (10, 4, 4))),
         "kept_bandwidth": float(rng.uniform(0.5, 0.85)) if interpolated else 1.0,
         "taper": float(rng.choice([0.0, rng.uniform(0.1, 0.6)], p=[0.2, 0.8])),
-        "signal_to_noise": float(np.exp(rng.uniform(np.log(12), np.log(60)))),
+        "phase_axis": int(rng.integers(2)),
+        "phase_share": float(rng.choice([1.0, rng.uniform(0.6, 0.95)], p=[0.4, 0.6])),
+        "signal_to_noise": float(np.exp(rng.uniform(*np.log(_SIGNAL_TO_NOISE[modality])))),
+        "fluid_weight": float(rng.uniform(*_FLUID_WEIGHT[modality])),
         "shading": float(rng.uniform(0.05, 0.25)), "normalised": bool(rng.random() < 0.5),
         "smoothing_mm": float(rng.choice([0, rng.uniform(0.2, 0.5)], p=[0.7, 0.3])),
         "motion_mm": float(rng.choice([0, rng.uniform(0.1, 0.8)], p=[0.7, 0.3])),

@@ -10,7 +10,7 @@ from .susceptibility import tikhonov_inverse, truncated_inverse
 
 _PADDING = 12
 _LOWEST_WAVELENGTH_MM = 40.0
-_EDGE_MM = 2.0
+_EDGE_MM = 2.5
 _AREA_MM, _LEAST_SIGNAL = 3.0, 0.4
 
 

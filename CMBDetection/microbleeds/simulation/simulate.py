@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import SettingsError
+from ..geometry import apply_affine
 from ..volume import Volume
 from .image_formation import TissueMaps, acquired_kspace, add_scanner, band_limited, reconstruct
 from .protocol import Grids, Protocol, make_grids
@@ -75,9 +76,10 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
     """
     if R2STAR in images and len(protocol.echo_times_ms) < 2:
         raise SettingsError("R2* cannot be measured with a single echo; give two or more echo times.")
-    seen = subject.anatomy.classes.data > 0 if subject.whole_head else subject.anatomy.brain
     affine = subject.anatomy.classes.affine
-    grids = make_grids(protocol, np.argwhere(seen)[::97] @ affine[:3, :3].T + affine[:3, 3])
+    shown = subject.anatomy.classes.data > 0 if subject.whole_head else subject.anatomy.brain
+    grids = make_grids(protocol, *(apply_affine(affine, np.argwhere(mask)[::97])
+                                   for mask in (shown, subject.anatomy.brain)))
     background = background_field(subject.anatomy, subject.air, threads)
     stages, kspace = _form(subject, protocol, grids, sample_background(background, grids), QSM in images, threads)
     brain = sample_linear(subject.anatomy.brain, affine, grids.shape, grids.affine) > 0.5
@@ -105,14 +107,15 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
 def _form(subject: Subject, protocol: Protocol, grids: Grids, background_ppm: np.ndarray, with_qsm: bool,
           threads: int) -> tuple[list[_Stage], np.ndarray]:
     """Return the three stages and the k-space (all echoes) of the last one."""
-    maps = fine_maps(subject.anatomy, subject.tissue, grids, protocol.field_tesla, subject.whole_head, threads)
+    maps = fine_maps(subject.anatomy, subject.tissue, protocol, grids, subject.whole_head, threads)
     steps = (subject.nuclei, (*subject.mimics, *subject.vessels), subject.bleeds)
-    stages = []
+    stages: list[_Stage] = []
     for number, step in enumerate(steps):
         for thing in step:
             add_to_tissue(maps, thing, grids, protocol.field_tesla)
-        field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction, threads)
-        field += background_ppm
+        if step or not stages:
+            field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction, threads)
+            field += background_ppm
         last = number == len(steps) - 1
         echoes = protocol.echo_times_ms if last else protocol.echo_times_ms[-1:]
         kspace = acquired_kspace(maps, field, protocol, grids, echoes, threads)

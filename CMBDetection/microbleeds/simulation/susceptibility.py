@@ -4,23 +4,30 @@ import numpy as np
 from scipy import fft
 
 _PADDING = 16
+_ROWS = 16
 
 
-def dipole_kernel(shape: tuple[int, int, int], spacing: np.ndarray, b0_direction: np.ndarray) -> np.ndarray:
+def dipole_kernel(shape: tuple[int, int, int], spacing: np.ndarray, b0_direction: np.ndarray,
+                  rows: slice = slice(None)) -> np.ndarray:
     """Return the unit dipole response in k-space, ``1/3 - (k·b)²/k²``, on the grid of `scipy.fft.rfftn`.
 
     Salomir et al. 2003 (Concepts Magn Reson 19B:26); Marques & Bowtell 2005. `spacing` in mm, `b0_direction` a vector
-    along the grid's own axes. The value at k = 0, which is not defined, is 0.
+    along the grid's own axes, `rows` the part of the first axis that is wanted. The value at k = 0, which is not
+    defined, is 0.
     """
     direction = np.asarray(b0_direction, np.float64) / np.linalg.norm(b0_direction)
     axes = [fft.fftfreq(n, d) for n, d in zip(shape[:2], spacing[:2], strict=True)]
     axes.append(fft.rfftfreq(shape[2], spacing[2]))
+    axes[0] = axes[0][rows]
     k = np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij", sparse=True)
-    along = sum(component * float(weight) for component, weight in zip(k, direction, strict=True))
+    along = sum(component * np.float32(weight) for component, weight in zip(k, direction, strict=True))
     square = sum(component**2 for component in k)
-    square[0, 0, 0] = 1
-    kernel = (1 / 3 - along**2 / square).astype(np.float32)
-    kernel[0, 0, 0] = 0
+    zero = square == 0
+    square[zero] = 1
+    along *= along
+    along /= square
+    kernel = np.subtract(np.float32(1 / 3), along, out=along)
+    kernel[zero] = 0
     return kernel
 
 
@@ -31,10 +38,16 @@ def field_of(susceptibility_ppm: np.ndarray, spacing: np.ndarray, b0_direction: 
     The map is continued with zeros for `_PADDING` voxels, beyond which its copies follow (the transform is periodic).
     """
     shape = tuple(fft.next_fast_len(n + _PADDING, real=True) for n in susceptibility_ppm.shape)
-    spectrum = fft.rfftn(susceptibility_ppm.astype(np.float32, copy=False), shape, workers=threads)
-    spectrum *= dipole_kernel(shape, spacing, b0_direction)
-    field = fft.irfftn(spectrum, shape, workers=threads, overwrite_x=True)
-    return field[tuple(slice(n) for n in susceptibility_ppm.shape)]
+    padded = np.zeros(shape, np.float32)
+    inner = tuple(slice(n) for n in susceptibility_ppm.shape)
+    padded[inner] = susceptibility_ppm
+    spectrum = fft.rfftn(padded, workers=threads)
+    del padded
+    # by parts, because the kernel of a whole head would need as much memory as the spectrum
+    for first in range(0, shape[0], _ROWS):
+        rows = slice(first, first + _ROWS)
+        spectrum[rows] *= dipole_kernel(shape, spacing, b0_direction, rows)
+    return fft.irfftn(spectrum, shape, workers=threads, overwrite_x=True)[inner]
 
 
 def truncated_inverse(field_ppm: np.ndarray, spacing: np.ndarray, b0_direction: np.ndarray,

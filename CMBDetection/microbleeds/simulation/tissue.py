@@ -15,13 +15,13 @@ from scipy import ndimage
 from . import anatomy as tissues
 from .anatomy import Anatomy
 from .image_formation import TissueMaps
-from .protocol import Grids
+from .protocol import Grids, Protocol
 
 # class: proton density (1 is water), T2* in ms at 3 T and 70 years, susceptibility in ppm
 _REFERENCE = {
     tissues.AIR: (0.0, 1000, 0.0), tissues.WHITE: (0.70, 48, -0.03), tissues.CORTEX: (0.80, 58, 0.02),
     tissues.CSF: (0.95, 500, 0.019), tissues.VENTRICLE: (0.98, 700, 0.019), tissues.CHOROID: (0.90, 80, 0.03),
-    tissues.CAUDATE: (0.80, 42, 0.044), tissues.PUTAMEN: (0.80, 36, 0.038), tissues.PALLIDUM: (0.72, 24, 0.131),
+    tissues.CAUDATE: (0.80, 38, 0.044), tissues.PUTAMEN: (0.80, 31, 0.060), tissues.PALLIDUM: (0.72, 21, 0.131),
     tissues.THALAMUS: (0.76, 45, 0.02), tissues.HIPPOCAMPUS: (0.82, 58, 0.0), tissues.VENTRAL_DC: (0.72, 42, 0.02),
     tissues.BRAINSTEM: (0.72, 48, 0.0), tissues.CEREBELLAR_WHITE: (0.72, 48, -0.02),
     tissues.CEREBELLAR_CORTEX: (0.80, 55, 0.01), tissues.SKULL: (0.06, 5, 0.0), tissues.SCALP: (0.70, 30, 0.0)}
@@ -33,8 +33,8 @@ _REFERENCE_AGE = 70
 _IRON_SHARE_OF_R2STAR = 0.6
 _FLUID = (tissues.CSF, tissues.VENTRICLE)
 _EDGE_MM = 0.6
-_R2STAR = 1
-"""Place of R2* among the maps; it does not fade where tissue ends, the density does."""
+_DENSITY, _R2STAR = 0, 1
+"""Places among the maps; R2* does not fade where tissue ends, the density does."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def iron_of(tissue: int, age: float) -> float:
 
 
 def draw_tissue(rng: np.random.Generator, age: float) -> TissueValues:
-    """Draw the properties of a subject: about 5 % around the reference, iron by age and subject, fluid by weighting."""
+    """Draw the properties of a subject: about 5 % around the reference, iron by age and subject."""
     subject_iron = float(np.exp(rng.normal(0, 0.25)))
     table = []
     for tissue, (density, t2star_ms, susceptibility) in _REFERENCE.items():
@@ -70,11 +70,10 @@ def draw_tissue(rng: np.random.Generator, age: float) -> TissueValues:
             iron = subject_iron * iron_of(tissue, age) / iron_of(tissue, _REFERENCE_AGE)
             susceptibility *= iron
             r2star *= 1 + _IRON_SHARE_OF_R2STAR * (iron - 1)
-        # fluid is dark or bright with the T1 weighting, which is not simulated
-        weighting = rng.uniform(0.4, 1.15) if tissue in _FLUID else np.clip(rng.normal(1, 0.05), 0.85, 1.15)
-        table.append((density * weighting, r2star, susceptibility + rng.normal(0, 0.005) * (tissue > 0)))
+        susceptibility += rng.normal(0, 0.005) * (tissue != tissues.AIR)
+        table.append((density * np.clip(rng.normal(1, 0.05), 0.85, 1.15), r2star, susceptibility))
     columns = [tuple(float(value) for value in column) for column in zip(*table, strict=True)]
-    return TissueValues(*columns, subject_iron, float(rng.uniform(0.015, 0.05)), float(rng.uniform(0.5, 1.5)),
+    return TissueValues(*columns, subject_iron, float(rng.uniform(0.015, 0.05)), float(rng.uniform(0.6, 1.5)),
                         int(rng.integers(2**31)))
 
 
@@ -83,7 +82,7 @@ def field_factor(field_tesla: float) -> float:
     return (field_tesla / 3) ** 0.8
 
 
-def fine_maps(anatomy: Anatomy, values: TissueValues, grids: Grids, field_tesla: float, whole_head: bool,
+def fine_maps(anatomy: Anatomy, values: TissueValues, protocol: Protocol, grids: Grids, whole_head: bool,
               threads: int) -> TissueMaps:
     """Return the maps of a subject without vessels and foci on the fine grid.
 
@@ -98,7 +97,8 @@ def fine_maps(anatomy: Anatomy, values: TissueValues, grids: Grids, field_tesla:
     weight = ndimage.gaussian_filter(solid.astype(np.float32), sigma)
     noise = _texture(classes.shape, values)
     tables = [np.array(table, np.float32) for table in (
-        values.density, np.array(values.r2star_hz) * field_factor(field_tesla), values.susceptibility_ppm)]
+        values.density, np.array(values.r2star_hz) * field_factor(protocol.field_tesla), values.susceptibility_ppm)]
+    tables[_DENSITY][list(_FLUID)] *= protocol.fluid_weight
 
     def border(mask: np.ndarray) -> np.ndarray:
         share = ndimage.gaussian_filter(mask.astype(np.float32), sigma)
@@ -130,14 +130,17 @@ def _sharpened(share: np.ndarray) -> np.ndarray:
 
 
 def _texture(shape: tuple[int, ...], values: TissueValues) -> np.ndarray:
-    """Return relative variations of density and R2*, (2, i, j, k) float32: fine grain on a coarse unevenness."""
+    """Return relative variations of density and R2*, (2, i, j, k) float32: fine grain on unevenness of 4 and 10 mm."""
     rng = np.random.default_rng(values.seed)
     maps = []
     for _ in range(2):
         fine = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), values.texture_mm)
-        coarse = ndimage.zoom(rng.standard_normal([n // 6 + 1 for n in shape], np.float32),
-                              np.array(shape) / [n // 6 + 1 for n in shape], order=1)
-        maps.append(values.texture * (fine / fine.std() + 0.7 * coarse))
+        total = fine / fine.std()
+        for step, weight in ((4, 0.8), (10, 0.8)):
+            knots = [n // step + 2 for n in shape]
+            coarse = rng.standard_normal(knots, np.float32)
+            total += weight * ndimage.zoom(coarse, step, order=1)[tuple(slice(n) for n in shape)]
+        maps.append(values.texture * total)
     return np.array(maps, np.float32)
 
 

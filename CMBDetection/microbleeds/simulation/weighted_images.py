@@ -5,7 +5,7 @@ from scipy import ndimage
 
 from .protocol import Protocol
 
-_HIGH_PASS_MM = 4.0
+_HIGH_PASS_MM = 3.0
 _SLAB_MM = 8.0
 _MAX_R2STAR_HZ = 500.0
 

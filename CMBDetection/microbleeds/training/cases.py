@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +18,13 @@ import SimpleITK as sitk
 
 from ..geometry import resample_like, to_canonical
 from ..image_files import volume_from_itk
-from ..read_write import read_labels
 from ..settings import PrepareSettings
-from ..simulation import anatomy
-from ..simulation.acquisition import Acquisition, draw_acquisition
-from ..simulation.simulate import SimulatedScan, implant_into_crop, simulate_scan
+from ..simulation.anatomy import read_anatomy
+from ..simulation.data_set import IMAGES_OF
+from ..simulation.implant import ImplantSettings, implant
+from ..simulation.protocol import draw_protocol
+from ..simulation.simulate import simulate
+from ..simulation.subject import SubjectSettings, draw_subject
 from ..step0_prepare import Prepared, prepare
 from ..volume import Volume
 
@@ -54,16 +56,15 @@ def load_case(path: Path) -> Case:
     """Read a case file."""
     with np.load(path, allow_pickle=False) as stored:
         facts = json.loads(str(stored["facts"]))
-        return Case(path.stem, facts["subject"], facts["acquisition"]["modality"], stored["spacing"], stored["image"],
+        return Case(path.stem, facts["subject"], facts["modality"], stored["spacing"], stored["image"],
                     stored["symmetry"], stored["brain"], stored["truth"])
 
 
-def save_case(path: Path, scan: SimulatedScan, subject: str) -> None:
-    """Prepare a simulated scan and write it, beside first and then renamed."""
-    settings = PrepareSettings(correct_bias=False)
-    prepared = prepare(scan.image, scan.brain, scan.acquisition.modality, settings)
-    truth = resample_like(scan.truth, prepared.image, order=0)
-    facts = {"subject": subject, "acquisition": asdict(scan.acquisition), "invisible": scan.invisible}
+def save_case(path: Path, image: Volume, brain: Volume, truth: Volume, modality: str, subject: str) -> None:
+    """Prepare a scan and write it with the numbers of its microbleeds, beside first and then renamed."""
+    prepared = prepare(image, brain, modality, PrepareSettings(correct_bias=False))
+    truth = resample_like(truth, prepared.image, order=0)
+    facts = {"subject": subject, "modality": modality}
     beside = path.with_suffix(".part.npz")
     np.savez_compressed(beside, image=prepared.image.data.astype(np.float16), brain=prepared.brain.data,
                         symmetry=prepared.symmetry.data.astype(np.float16), truth=truth.data.astype(np.int16),
@@ -72,17 +73,18 @@ def save_case(path: Path, scan: SimulatedScan, subject: str) -> None:
 
 
 def make_case(number: int, seed: int, label_files: list[Path], out: Path) -> None:
-    """Simulate case `number`; its subject is a label map, left-right mirrored half of the time."""
+    """Simulate case `number`; its subject is a label map, deformed."""
     path = out / f"case-{number:04d}.npz"
     if path.exists():
         return
     rng = np.random.default_rng([seed, number])
     label_file = label_files[number % len(label_files)]
-    labels = to_canonical(read_labels(label_file))
-    classes = anatomy.class_map(labels.data)
-    classes = labels.with_data(classes[::-1] if rng.random() < 0.5 else classes)
-    acquisition = draw_acquisition(rng, _MODALITIES[(number // len(label_files) + number) % len(_MODALITIES)])
-    save_case(path, simulate_scan(classes, acquisition, int(rng.integers(15, 45)), rng), label_file.name)
+    modality = _MODALITIES[(number // len(label_files) + number) % len(_MODALITIES)]
+    settings = SubjectSettings(bleeds=int(rng.integers(15, 45)), mimics=2.0, whole_head=False)
+    subject = draw_subject(read_anatomy(label_file), settings, rng)
+    kind = IMAGES_OF[modality][0]
+    scan = simulate(subject, draw_protocol(rng, modality), (kind,), rng)
+    save_case(path, scan.images[kind], scan.brain, scan.truths[kind].microbleeds, modality, label_file.name)
 
 
 def make_crop_case(number: int, seed: int, crop_files: list[Path], out: Path) -> None:
@@ -95,9 +97,10 @@ def make_crop_case(number: int, seed: int, crop_files: list[Path], out: Path) ->
     image = sitk.ReadImage(str(crop_file))
     echo = to_canonical(volume_from_itk(image[..., image.GetSize()[3] - 1]))
     echo = Volume(echo.data.astype(np.float32) / np.median(echo.data), echo.affine)
-    acquisition = Acquisition("gre", float(echo.spacing[0]), float(echo.spacing[2]), float(rng.uniform(18, 35)), 3.0,
-                              np.inf, 1.0, (0.0, 0.0, 0.0), (2, 2, 3))
-    save_case(path, implant_into_crop(echo, acquisition, int(rng.integers(2, 6)), rng), crop_file.parent.name)
+    brain = echo.with_data(np.ones(echo.shape, bool))
+    settings = ImplantSettings("gre", float(rng.uniform(18, 35)), 3.0, int(rng.integers(2, 6)), int(rng.integers(4)))
+    done = implant(echo, brain, settings, rng)
+    save_case(path, done.image, brain, done.truth.microbleeds, "gre", crop_file.parent.name)
 
 
 def main() -> None:
