@@ -295,3 +295,7 @@ class TestFiles:
         before = scan.read_bytes()
         assert implant_files([str(scan)], self.job(scan, folder=scan.parent), Plain()) == 2
         assert "choose another folder" in capsys.readouterr().err and scan.read_bytes() == before
+
+    def test_two_scans_of_one_name_are_refused(self, scan):
+        with pytest.raises(InputError, match="same name"):
+            implant_files([str(scan), str(scan)], self.job(scan, mask=None), Plain())

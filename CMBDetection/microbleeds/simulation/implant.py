@@ -19,7 +19,7 @@ from ..errors import InputError, SettingsError
 from ..geometry import apply_affine
 from ..modality import decide_modality
 from ..progress import Reporter
-from ..read_write import Scan, read_mask, read_scan, staging_folder, write_image, write_json, write_label_map
+from ..read_write import Scan, read_mask, read_scan, scan_stem, staging_folder, write_image, write_json, write_label_map
 from ..settings import MODALITIES
 from ..volume import Volume
 from .bleeds import MAX_COUNT
@@ -38,12 +38,10 @@ Thing = Focus | Vessel
 
 _TISSUE_R2STAR_HZ = 20.0
 """R2* of brain at 3 T; only its difference to that of blood in a vessel matters."""
-_REACH_MM = (6.0, 16.0)
-_FADE_MM = 3.0
+_REACH_MM, _FADE_MM = (6.0, 16.0), 3.0
 _LEAST_PHASE = 0.05
 _LEAST_LOSS, _LEAST_PPM = 1e-3, 1e-4
 _OF_FULL_SIGNAL = 0.15
-_REGION = "unknown"
 
 
 @dataclass(frozen=True)
@@ -281,7 +279,7 @@ def _effects(before: np.ndarray, stages: list[np.ndarray], modality: str, qualit
 def _truth(volume: Volume, things: Sequence[Thing], bleeds: int, effects: Effects, brain: np.ndarray,
            protocol: Protocol) -> Truth:
     grids = Grids(volume.shape, volume.affine, volume.shape[:2], volume.shape, volume.affine)
-    numbered = tuple(thing_of(number, thing, place_of(thing), _REGION, grids)
+    numbered = tuple(thing_of(number, thing, place_of(thing), "unknown", grids)
                      for number, thing in enumerate(things, 1))
     only, everything = visible_regions(numbered, effects, bleeds, brain, protocol, grids)
     rows = table(numbered, everything, volume.voxel_volume_mm3)
@@ -319,9 +317,11 @@ def implant_files(images: Sequence[str], job: ImplantJob, reporter: Reporter) ->
 
     Raises
     ------
-    SettingsError
+    MicrobleedError
         If something is wrong that concerns all scans.
     """
+    if len({scan_stem(image) for image in images}) < len(images):
+        raise InputError("Two images have the same name and would overwrite each other; use different folders.")
     if job.mask is not None and len(images) > 1:
         raise SettingsError(f"--mask {job.mask} fits one image, but {len(images)} were given; run them one by one.")
     if job.seed < 0:
@@ -376,9 +376,8 @@ def _naming(scan: Scan) -> Iterator[None]:
 
 
 def _settings_of(scan: Scan, brain: Volume, job: ImplantJob) -> ImplantSettings:
-    modality = job.modality
-    if modality == "auto":
-        modality, _ = decide_modality(scan.volume, brain, scan.stem, scan.metadata)
+    modality = job.modality if job.modality != "auto" else \
+        decide_modality(scan.volume, brain, scan.stem, scan.metadata)[0]
     return ImplantSettings(modality, job.echo_time_ms or scan.metadata.get("echo_time_ms"),
                            job.field_tesla or scan.metadata.get("field_strength_t"), job.bleeds, job.mimics)
 
@@ -392,8 +391,8 @@ def _sidecar(scan: Scan, settings: ImplantSettings, seed: int, done: Implanted) 
         said["EchoTime"] = settings.echo_time_ms / 1000
     if settings.field_tesla:
         said["MagneticFieldStrength"] = settings.field_tesla
-    foci = [*done.bleeds, *(thing for thing in done.mimics if isinstance(thing, Focus))]
-    vessels = [thing for thing in done.mimics if isinstance(thing, Vessel)]
+    things = (*done.bleeds, *done.mimics)
+    foci, vessels = ([thing for thing in things if isinstance(thing, kind)] for kind in (Focus, Vessel))
     return {**said, "Implanted": True, "schema_version": SCHEMA_VERSION, "simulator": __version__,
             "source": {"name": scan.path.name, "sha256": scan.sha256}, "seed": seed, "settings": asdict(settings),
             "measured": asdict(done.quality),
