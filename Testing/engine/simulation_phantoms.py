@@ -2,10 +2,12 @@
 
 import numpy as np
 import SimpleITK as sitk
+from microbleeds.simulation.anatomy import Anatomy, class_map
 from microbleeds.simulation.image_formation import TissueMaps, acquired_kspace, reconstruct
 from microbleeds.simulation.protocol import make_grids
 from microbleeds.simulation.shapes import Part, part_fraction
 from microbleeds.simulation.susceptibility import field_of
+from microbleeds.volume import Volume
 
 NO_BUMPS = np.zeros((0, 4))
 
@@ -95,10 +97,17 @@ def toy_labels():
     return labels
 
 
-def write_toy_head(path):
-    """Write the small head as NIfTI and return its path."""
-    image = sitk.GetImageFromArray(np.ascontiguousarray(toy_labels().T))
-    image.SetSpacing((_SPACING_MM,) * 3)
+def toy_anatomy():
+    """Return the small head as the simulator reads it, its middle at the origin."""
+    affine = np.diag([_SPACING_MM] * 3 + [1.0])
+    affine[:3, 3] = -(_SIZE - 1) / 2 * _SPACING_MM
+    return Anatomy("toy", Volume(class_map(toy_labels()), affine))
+
+
+def write_labels(path, labels, spacing_mm=_SPACING_MM):
+    """Write labels (i, j, k) along R, A, S as NIfTI and return the path."""
+    image = sitk.GetImageFromArray(np.ascontiguousarray(labels.T))
+    image.SetSpacing((spacing_mm,) * 3)
     # NIfTI's axes run left to right and back to front, those of SimpleITK the other way round
     image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
     sitk.WriteImage(image, str(path))

@@ -56,7 +56,7 @@ def deform(anatomy: Anatomy, deformation: Deformation) -> Anatomy:
     classes = anatomy.classes
     if deformation.mirrored:
         classes = Volume(classes.data[::-1], classes.affine)
-    data = _widened(classes, deformation)
+    data, widening = classes.data, _widening(classes, deformation)
     linear = slab_rotation(deformation.tilt_degrees) * np.array(deformation.scale)
     inside = anatomy.brain if not deformation.mirrored else anatomy.brain[::-1]
     middle = classes.affine[:3, :3] @ (np.argwhere(inside)[::53].mean(0)) + classes.affine[:3, 3]
@@ -74,6 +74,11 @@ def deform(anatomy: Anatomy, deformation: Deformation) -> Anatomy:
         grid = sum(matrix[axis, a] * np.arange(n, dtype=np.float32).reshape([-1 if a == b else 1 for b in range(3)])
                    for a, n in enumerate(shape))
         places[axis] += grid + np.float32(offset[axis])
+    # in one step with the warp, because whole voxels of the label map are coarser than sulci widen
+    nearest = tuple(np.clip(np.rint(own), 0, n - 1).astype(np.int32) for own, n in zip(places, data.shape, strict=True))
+    flat = np.ravel_multi_index(nearest, data.shape)
+    for axis in range(3):
+        places[axis] += widening[axis].ravel()[flat]
     warped = ndimage.map_coordinates(data, places, order=0, mode="constant", cval=0)
     return Anatomy(anatomy.name, Volume(warped, affine))
 
@@ -98,21 +103,19 @@ def _spline(n: int, knots: int) -> np.ndarray:
     return np.where(distance < 1, inner, np.clip(2 - distance, 0, None) ** 3 / 6).astype(np.float32)
 
 
-def _widened(classes: Volume, deformation: Deformation) -> np.ndarray:
-    """Return the classes with the fluid widened: each voxel takes the class found further towards the fluid.
+def _widening(classes: Volume, deformation: Deformation) -> np.ndarray:
+    """Return how far, (3, i, j, k) in voxels, towards the fluid each voxel takes its class from, which widens it.
 
     The displacement is the gradient of the smoothed fluid, scaled to the wanted length at a flat wall.
     """
     data, spacing = classes.data, classes.spacing
     box = ndimage.find_objects((data > 0).astype(np.int8))[0]
     part = data[box]
-    places = list(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in part.shape), indexing="ij"))
+    shift = np.zeros((3, *data.shape), np.float32)
     for tissues, length_mm, reach_mm in (((VENTRICLE, CHOROID), deformation.ventricles_mm, _VENTRICLE_REACH_MM),
                                          ((CSF,), deformation.sulci_mm, _SULCUS_REACH_MM)):
         fluid = ndimage.gaussian_filter(np.isin(part, tissues).astype(np.float32), reach_mm / spacing, truncate=3)
         scale = length_mm * np.sqrt(2 * np.pi) * reach_mm
         for axis in range(3):
-            places[axis] += np.float32(scale / spacing[axis] ** 2) * np.gradient(fluid, axis=axis)
-    result = data.copy()
-    result[box] = ndimage.map_coordinates(part, places, order=0, mode="nearest")
-    return result
+            shift[axis][box] += np.float32(scale / spacing[axis] ** 2) * np.gradient(fluid, axis=axis)
+    return shift
