@@ -12,6 +12,7 @@ FIELDS_TESLA = (0.2, 12.0)
 ECHO_TIME_LIMIT_MS = 100.0
 FINEST_SLICE_MM, THICKEST_SLICE_MM = 0.4, 8.0
 FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM = 0.25, 3.0
+HIGHEST_SIGNAL_TO_NOISE = 1e5
 _FINE_IN_PLANE_MM = 0.5
 _SIGNAL_TO_NOISE = {"gre": (12, 60), "swi": (12, 50), "qsm": (20, 80)}
 _FLUID_WEIGHT = {"gre": (0.55, 1.1), "swi": (0.35, 0.8), "qsm": (0.35, 0.9)}
@@ -70,7 +71,7 @@ class Protocol:
         _check("A slice thickness", self.slice_mm, FINEST_SLICE_MM, THICKEST_SLICE_MM, "mm")
         _check("A gap between slices", self.gap_mm, 0, self.slice_mm, "mm")
         _check("An in-plane voxel size", self.in_plane_mm, FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM, "mm")
-        _check("A signal-to-noise ratio", self.signal_to_noise, 1, np.inf, "")
+        _check("A signal-to-noise ratio", self.signal_to_noise, 1, HIGHEST_SIGNAL_TO_NOISE, "")
         _check("An acquired share of k-space", self.kept_bandwidth, 0.3, 1, "")
         _check("A phase encoding axis", self.phase_axis, 0, 1, "")
         _check("A share of resolution along the phase axis", self.phase_share, 0.3, 1, "")
@@ -183,6 +184,7 @@ def draw_protocol(rng: np.random.Generator, modality: str, **fixed: Any) -> Prot
     """
     thick = bool(rng.random() < 0.75) and modality == "gre"
     slice_mm = rng.uniform(2.5, 5.0) if thick else rng.uniform(0.8, 2.5)
+    slice_mm = fixed.get("slice_mm", slice_mm)
     in_plane = rng.choice([rng.uniform(0.43, 0.55), rng.uniform(0.75, 1.05)]) if modality == "gre" else \
         rng.uniform(0.45, 1.0)
     in_plane = fixed.get("in_plane_mm", in_plane)
@@ -219,9 +221,8 @@ def _affine(rotation: np.ndarray, spacing: np.ndarray, first: np.ndarray) -> np.
 
 def _check(what: str, value: float, low: float, high: float, unit: str) -> None:
     if not low <= value <= high:
-        limits = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of {low:g} or more"
-        raise SettingsError(f"{what} of {value:g} {unit}".rstrip() + f" cannot be simulated; give one {limits}"
-                            f" {unit}".rstrip() + ".")
+        raise SettingsError(f"{what} of {value:g} {unit}".rstrip() + " cannot be simulated; give one between "
+                            f"{low:g} and {high:g} {unit}".rstrip() + ".")
 
 
 def _list(values: tuple) -> str:
