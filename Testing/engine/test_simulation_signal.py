@@ -232,7 +232,7 @@ def test_magnitudes_are_rician(ratio):
 
 
 def test_shading_is_what_the_scanner_says_it_is():
-    protocol = replace(NOISY, shading=0.3, signal_to_noise=np.inf)
+    protocol = replace(NOISY, shading=0.3, signal_to_noise=1e5)
     grids = centred_grids(protocol)
     kspace = without_noise(protocol, grids, uniform_maps(grids.fine_shape), np.zeros(grids.fine_shape, np.float32))
     kspace, sensitivity = add_scanner(kspace, protocol, grids, 1.0, np.random.default_rng(2))
@@ -249,12 +249,12 @@ def spot_kspace(protocol, grids, shift_mm=(0.0, 0.0)):
 
 
 def test_without_motion_nothing_moves():
-    still = replace(NOISY, signal_to_noise=np.inf)
+    still = replace(NOISY, signal_to_noise=1e5)
     grids = centred_grids(still)
     kspace = spot_kspace(still, grids)
     assert np.all(motion_of_lines(still, grids, np.random.default_rng(3)) == 1)
     np.testing.assert_allclose(np.abs(scanned(still, grids, kspace)), np.abs(reconstruct(kspace, still, grids)),
-                               atol=1e-5)
+                               atol=1e-4)
 
 
 def test_a_line_of_kspace_is_that_of_the_head_where_it_was_then():
@@ -277,7 +277,7 @@ def test_a_line_of_kspace_is_that_of_the_head_where_it_was_then():
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_ghosts_run_along_the_phase_axis(axis):
-    moving = replace(NOISY, motion_mm=1.0, signal_to_noise=np.inf, phase_axis=axis)
+    moving = replace(NOISY, motion_mm=1.0, signal_to_noise=1e5, phase_axis=axis)
     grids = centred_grids(moving)
     kspace = spot_kspace(moving, grids)
     before, after = np.abs(reconstruct(kspace, moving, grids)), np.abs(scanned(moving, grids, kspace))

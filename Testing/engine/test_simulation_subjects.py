@@ -150,8 +150,8 @@ def test_every_kind_of_mimic_is_drawn_and_numbered(head):
 
 
 @pytest.mark.parametrize("wrong, message", [
-    ({"bleeds": -1}, "-1 microbleeds"), ({"bleeds": 500}, "500 microbleeds"), ({"prevalence": 1.2}, "prevalence of 1.2"),
-    ({"mimics": -1}, "mimics of -1")])
+    ({"bleeds": -1}, "-1 microbleeds"), ({"bleeds": 500}, "500 microbleeds"),
+    ({"prevalence": 1.2}, "prevalence of 1.2"), ({"mimics": -1}, "mimics of -1")])
 def test_subjects_that_cannot_be_drawn_are_refused(wrong, message):
     with pytest.raises(SettingsError, match=message):
         SubjectSettings(**wrong)
