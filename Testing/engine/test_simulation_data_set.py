@@ -63,10 +63,6 @@ def test_an_interrupted_run_goes_on_and_leaves_what_is_there(made, simulate, tmp
     assert simulate(folder, "-n", "2")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in (folder / "sub-0001").rglob("*")} == before
     assert digests(folder) == digests(made)
-    # more cases of the same seed go beside them
-    assert simulate(folder, "-n", "3")[0] == 0
-    assert {name: value for name, value in digests(folder).items() if name.startswith(("sub-0001", "sub-0002"))} == {
-        name: value for name, value in digests(made).items() if name.startswith("sub-")}
 
 
 @pytest.mark.parametrize("other", [("--bleeds", "5"), ("--seed", "4"), ("--slice", "5"), ("--modality", "gre")])
@@ -76,6 +72,19 @@ def test_other_settings_in_the_same_folder_are_refused(made, simulate, other):
     assert code == 2
     assert "sub-0001 was made with other settings" in said and len(said.strip().splitlines()) == 1
     assert digests(made) == before
+
+
+@pytest.mark.parametrize("content", [None, "{", "{}"])
+def test_a_damaged_case_is_not_overwritten(made, simulate, content, tmp_path):
+    folder = tmp_path / "set"
+    shutil.copytree(made, folder)
+    drawn = folder / "sub-0002" / "anat" / "sub-0002_desc-drawn.json"
+    drawn.unlink()
+    if content:
+        drawn.write_text(content, encoding="utf-8")
+    code, said = simulate(folder, "-n", "2")
+    assert code == 2 and "sub-0002 was made with other settings" in said and "remove it" in said
+    assert not list(folder.glob(".sub-*"))
 
 
 def test_the_manifest_lists_every_file_of_the_cases(made):
@@ -161,6 +170,13 @@ def test_wrong_options_are_one_clear_sentence_and_exit_code_2(simulate, name, tm
     assert code == 2
     assert message in said and said.startswith("error: ") and len(said.strip().splitlines()) == 1
     assert not list(tmp_path.glob("out/sub-*")) and not list(tmp_path.glob("out/.sub-*"))
+
+
+def test_an_error_in_a_process_is_the_same_sentence(labels, tmp_path, capsys):
+    arguments = ["--labels", str(labels), "-n", "2", "--jobs", "2", *SETTINGS, "--echo-times", "20"]
+    assert cli.main(["simulate", "-o", str(tmp_path / "out"), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said == "error: R2* cannot be measured with a single echo; give two or more echo times.\n"
 
 
 def test_a_label_map_without_a_structure_is_named(simulate, tmp_path):

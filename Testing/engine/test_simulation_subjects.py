@@ -134,7 +134,7 @@ def test_focal_mimics_have_their_nature(head):
 
 def test_mimics_are_as_frequent_as_asked_and_more_so_with_age(head):
     def mean_count(rate, age):
-        return np.mean([len(draw_mimics(head, rate, age, np.random.default_rng(seed))) for seed in range(60)])
+        return np.mean([len(draw_mimics(head, rate, age, np.random.default_rng(seed))) for seed in range(40)])
     assert mean_count(0, 80) == 0
     assert mean_count(5, 80) == pytest.approx(5 * mean_count(1, 80), rel=0.25)
     assert mean_count(5, 80) > 1.5 * mean_count(5, 50)

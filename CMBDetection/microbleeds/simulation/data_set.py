@@ -189,9 +189,9 @@ def _jobs_for(cases: int) -> int:
 
 def _is_made(plan: CasePlan, folder: Path) -> bool:
     """Whether a case is there; a case of another plan is an error, because nothing is overwritten."""
-    path = folder / plan.name / "anat" / f"{plan.name}_desc-drawn.json"
-    if not path.exists():
+    if not (folder / plan.name).exists():
         return False
+    path = folder / plan.name / "anat" / f"{plan.name}_desc-drawn.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get("plan")
     except (OSError, ValueError):
