@@ -17,6 +17,7 @@ from microbleeds.simulation.shapes import (
     MICROBLEED,
     MIMICS,
     MINERALISATION,
+    Focus,
     Part,
     draw_bumps,
     part_fraction,
@@ -215,6 +216,23 @@ def test_all_images_come_from_one_subject_and_have_their_own_truth(head):
     rate = scan.images[R2STAR].data[scan.brain.data]
     assert 10 < np.median(rate) < 40
     assert len({tuple(row.kind for row in truth.rows) for truth in scan.truths.values()}) == 1
+
+
+def test_in_a_whole_scan_iron_and_calcium_are_told_apart_by_qsm_only(head):
+    subject = draw_subject(head, SubjectSettings(bleeds=0, mimics=0, whole_head=False), np.random.default_rng(7))
+    # both in white matter of the small head, off the vessels, which are left out
+    foci = [Focus(kind, (Part(np.array(place, float), np.full(3, 1.5), np.eye(3), np.zeros((0, 4)), ppm, 0.0, 1.0),))
+            for kind, place, ppm in ((MICROBLEED, (-30, -20, 8), 0.6), (CALCIFICATION, (30, -20, 8), -0.6))]
+    subject = replace(subject, vessels=(), air=(), bleeds=foci[:1], mimics=foci[1:])
+    protocol = Protocol(matrix=(72, 72, 24), in_plane_mm=1.2, slice_mm=1.5, echo_times_ms=(6.0, 12.0, 18.0, 24.0),
+                        signal_to_noise=60.0)
+    scan = simulate(subject, protocol, (MAGNITUDE, QSM), np.random.default_rng(1))
+    for row, sign in zip(scan.truths[MAGNITUDE].rows, (1, -1), strict=True):
+        own = scan.truths[MAGNITUDE].everything.data == row.id
+        assert row.visible and own.any()
+        magnitude, susceptibility = scan.images[MAGNITUDE].data, scan.images[QSM].data
+        assert magnitude[own].min() < 0.7 * np.median(magnitude[scan.brain.data])
+        assert (sign * susceptibility[own]).max() > 0.15
 
 
 def test_r2star_needs_two_echoes(head):
