@@ -103,7 +103,7 @@ def test_vessels_stay_in_their_tissue(head, vessels, kind, classes, share):
 
 
 @pytest.mark.parametrize(("kind", "thinnest", "widest", "trunk"), [
-    (SULCAL_VESSEL, 0.08, 1.3, 0.7), (VEIN, 0.05, 1.0, 0.6), (PERFORATOR, 0.06, 0.4, 0.25), (ARTERY, 0.5, 1.8, 1.2),
+    (SULCAL_VESSEL, 0.05, 1.3, 0.7), (VEIN, 0.05, 1.0, 0.6), (PERFORATOR, 0.06, 0.4, 0.25), (ARTERY, 0.5, 1.8, 1.2),
     (PERIVASCULAR_SPACE, 0.2, 0.9, 0.4)])
 def test_radii_are_those_of_the_kind(vessels, kind, thinnest, widest, trunk):
     radii = joined(vessels, kind, "radii_mm")

@@ -99,7 +99,7 @@ def read_anatomy(path: Path) -> Anatomy:
     if labels.spacing.max() > MAX_LABEL_SPACING_MM:
         raise InputError(f"{path} has voxels of {labels.spacing.max():.2g} mm; give a label map of "
                          f"{MAX_LABEL_SPACING_MM:g} mm or finer.")
-    classes = class_map(labels.data)
+    classes = _without_gaps(class_map(labels.data))
     present = np.bincount(classes.ravel(), minlength=len(CLASS_NAMES))
     missing = [f"{CLASS_NAMES[tissue]} ({', '.join(map(str, _CODES[tissue][:2]))})" for tissue in _NEEDED
                if not present[tissue]]
@@ -123,6 +123,15 @@ def class_map(labels: np.ndarray) -> np.ndarray:
     for tissue, codes in _CODES.items():
         table[list(codes)] = tissue
     return table[labels.astype(np.int64)]
+
+
+def _without_gaps(classes: np.ndarray) -> np.ndarray:
+    """Return the classes with fluid in holes and narrow gaps of the brain, which would be black dots on an image."""
+    brain = brain_of(classes)
+    reach = 2
+    closed = ndimage.binary_closing(np.pad(brain, 2 * reach), iterations=reach)[(slice(2 * reach, -2 * reach),) * 3]
+    gaps = ndimage.binary_fill_holes(closed) & ~brain
+    return np.where(gaps, np.uint8(CSF), classes)
 
 
 def brain_of(classes: np.ndarray) -> np.ndarray:

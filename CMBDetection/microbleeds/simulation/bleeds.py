@@ -26,8 +26,8 @@ SITES = {
 MEDIAN_COUNT, COUNT_SPREAD, MAX_COUNT = 2.2, 1.15, 90
 """Log-normal number of microbleeds in a subject who has any."""
 _SITE_CONCENTRATION = 3.0
-_CLUSTERED_SHARE = 0.35
-_BESIDE_VESSEL_SHARE = 0.15
+_CLUSTERED_SHARE = 0.45
+_BESIDE_VESSEL_SHARE = 0.2
 _CLOSEST_MM = 2.5
 _BESIDE = (VEIN, PERFORATOR, SULCAL_VESSEL)
 
@@ -44,8 +44,8 @@ def draw_microbleeds(anatomy: Anatomy, vessels: tuple[Vessel, ...], count: int,
                      rng: np.random.Generator) -> tuple[Focus, ...]:
     """Return `count` microbleeds, or fewer where no room is left.
 
-    Every subject has shares of the sites of its own (lobar, deep or mixed patterns), a third of the microbleeds lies 3
-    to 10 mm beside another, some beside a vessel; none within 2.5 mm of another.
+    Every subject has shares of the sites of its own (lobar, deep or mixed patterns), nearly half of the microbleeds lie
+    3 to 10 mm beside another, some beside a vessel; none within 2.5 mm of another.
     """
     places = _site_places(anatomy)
     names = [name for name in SITES if len(places[name])]
@@ -72,9 +72,9 @@ def draw_microbleed(centre_ras: np.ndarray, rng: np.random.Generator) -> Focus:
     Small sources need a stronger susceptibility to be seen at all; large ones are mostly old and pale. The ranges were
     set so that contrast and visible diameter have the published quantiles (`Testing/Benchmarks`).
     """
-    diameter = float(np.clip(np.exp(rng.normal(np.log(1.9), 0.42)), 0.8, 7.0))
-    susceptibility = float(rng.uniform(0.15, 0.8) * (2 / diameter) ** 0.7)
-    r2star = float(rng.uniform(5, 60))
+    diameter = float(np.clip(np.exp(rng.normal(np.log(1.65), 0.36)), 0.7, 5.5))
+    susceptibility = float(rng.uniform(0.2, 1.0) * (2 / diameter) ** 0.7)
+    r2star = float(rng.uniform(10, 100))
     ratio = rng.uniform([0.7, 0.75, 1.0], [1.0, 1.0, 1.6])
     semi_axes = 0.5 * diameter * ratio / np.prod(ratio) ** (1 / 3)
     rotation = random_rotation(rng)

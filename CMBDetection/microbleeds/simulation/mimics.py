@@ -30,7 +30,7 @@ def draw_mimics(anatomy: Anatomy, rate: float, age: float, rng: np.random.Genera
     """Draw the focal mimics of a subject; `rate` multiplies how often each occurs (1: as in older adults)."""
     older = np.clip((age - 40) / 40, 0.2, 1.2)
     means: tuple[tuple[Callable, float], ...] = (
-        (draw_calcification, 1.5 * older), (draw_pallidal_mineral, 0.5 * older), (draw_dentate_mineral, 0.3 * older),
+        (draw_calcification, 1.5 * older), (draw_pallidal_mineral, 0.9 * older), (draw_dentate_mineral, 0.3 * older),
         (draw_cavernoma, 0.08), (draw_infarct_rim, 0.12 * older))
     drawn = [draw(anatomy, rng) for draw, mean in means for _ in range(rng.poisson(rate * mean))]
     return tuple(focus for focus in drawn if focus is not None)

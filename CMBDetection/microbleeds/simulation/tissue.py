@@ -32,7 +32,7 @@ _IRON = {tissues.PALLIDUM: (21.41, 0.09, 0.37), tissues.PUTAMEN: (14.62, 0.04, 0
 _REFERENCE_AGE = 70
 _IRON_SHARE_OF_R2STAR = 0.6
 _FLUID = (tissues.CSF, tissues.VENTRICLE)
-_EDGE_MM = 0.6
+_EDGE_MM = 0.45
 _DENSITY, _R2STAR = 0, 1
 """Places among the maps; R2* does not fade where tissue ends, the density does."""
 
