@@ -223,7 +223,7 @@ def _simulate(options: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _implant(options: argparse.Namespace, reporter: Reporter) -> int:
-    from .simulation.implant import ImplantJob, implant_files
+    from .simulation.implant_files import ImplantJob, implant_files
 
     job = ImplantJob(options.output, options.modality, options.mask, options.bleeds, options.mimics, options.seed,
                      options.echo_time, options.field, options.debug)

@@ -25,7 +25,7 @@ from microbleeds.evaluation.matching import CENTRE_LIMIT_MM
 from microbleeds.progress import make_reporter
 from microbleeds.read_write import scan_stem, write_text
 from microbleeds.settings import MODALITIES, OPERATING_POINTS
-from microbleeds.simulation.implant import ImplantJob, implant_files
+from microbleeds.simulation.implant_files import ImplantJob, implant_files
 from microbleeds.simulation.shapes import MIMICS
 from scipy.spatial.distance import cdist
 

@@ -18,7 +18,7 @@ LAYERS = {
                   "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "
                   "simulation.nuclei simulation.bleeds simulation.mimics simulation.subject simulation.truth "
                   "simulation.simulate simulation.data_set simulation.implant_sites simulation.implant "
-                  "simulation.sample_scan",
+                  "simulation.implant_files simulation.sample_scan",
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.intervals "
                   "evaluation.drawn_truth evaluation.by_kind evaluation.evaluate",
     "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "

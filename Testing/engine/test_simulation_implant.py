@@ -10,12 +10,11 @@ from microbleeds.progress import Plain
 from microbleeds.read_write import read_scan, write_image, write_json
 from microbleeds.simulation.image_formation import TissueMaps, acquired_kspace, reconstruct
 from microbleeds.simulation.implant import (
-    ImplantJob,
     ImplantSettings,
     implant,
-    implant_files,
     implant_things,
 )
+from microbleeds.simulation.implant_files import ImplantJob, implant_files
 from microbleeds.simulation.implant_sites import CLOSEST_MM, EDGE_MM, Quality, body_of, free_places, measure
 from microbleeds.simulation.protocol import Protocol, make_grids
 from microbleeds.simulation.shapes import CALCIFICATION, MICROBLEED, VEIN, Focus, Part, Vessel
