@@ -35,7 +35,7 @@ _CLEAN_CELLS = {STANDARD: (0, 3, 1, 2), HARD: (0, 1)}
 _SLICES_MM = {"gre": {THIN: (1.0, 1.5, 2.0), THICK: (4.0, 3.0, 5.0)},
               "swi": {THIN: (1.2, 1.5, 1.0), THICK: (2.5, 3.0, 3.5)},
               "qsm": {THIN: (1.2, 1.0, 1.5), THICK: (2.5, 3.0, 3.5)}}
-_HARD_PROTOCOL = {"slice_mm": 5.0, "signal_to_noise": 8.0, "motion_mm": 1.0}
+_HARD_PROTOCOL = {"slice_mm": 5.0, "signal_to_noise": 8.0, "smoothing_mm": 0.0, "motion_mm": 1.0}
 _HARD_MIMICS = 2.0
 
 

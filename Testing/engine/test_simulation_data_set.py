@@ -3,14 +3,17 @@
 import hashlib
 import json
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from microbleeds import cli
+from microbleeds.errors import SettingsError
+from microbleeds.progress import Plain
 from microbleeds.simulation.anatomy import CAUDATE, class_map
-from microbleeds.simulation.data_set import plan_cases
+from microbleeds.simulation.data_set import make_data_set, plan_cases
+from microbleeds.simulation.simulate import R2STAR
 from microbleeds.simulation.subject import SubjectSettings
 from microbleeds.simulation.truth import Row
 from simulation_phantoms import toy_labels, write_labels
@@ -172,11 +175,11 @@ def test_wrong_options_are_one_clear_sentence_and_exit_code_2(simulate, name, tm
     assert not list(tmp_path.glob("out/sub-*")) and not list(tmp_path.glob("out/.sub-*"))
 
 
-def test_an_error_in_a_process_is_the_same_sentence(labels, tmp_path, capsys):
-    arguments = ["--labels", str(labels), "-n", "2", "--jobs", "2", *SETTINGS, "--echo-times", "20"]
-    assert cli.main(["simulate", "-o", str(tmp_path / "out"), *arguments]) == 2
-    said = capsys.readouterr().err
-    assert said == "error: R2* cannot be measured with a single echo; give two or more echo times.\n"
+def test_an_error_in_a_process_is_the_same_sentence(labels, tmp_path):
+    plans = plan_cases(2, 1, [labels], "gre", SubjectSettings(bleeds=1))
+    plans = [replace(plan, images=(R2STAR,)) for plan in plans]
+    with pytest.raises(SettingsError, match="^R2. cannot be measured with a single echo; give two or more echo times"):
+        make_data_set(plans, tmp_path, 2, Plain())
 
 
 def test_a_label_map_without_a_structure_is_named(simulate, tmp_path):

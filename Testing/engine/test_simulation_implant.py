@@ -230,7 +230,7 @@ def test_agrees_with_the_same_microbleed_simulated(kept, slice_mm):
     def scanned(things):
         maps = TissueMaps(density.copy(), np.full(density.shape, 20, np.float32), np.zeros_like(density))
         for thing in things:
-            add_to_tissue(maps, thing, grids, protocol.field_tesla)
+            add_to_tissue(maps, thing, grids, protocol)
         field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction) + ramp
         signal = reconstruct(acquired_kspace(maps, field, protocol, grids, protocol.echo_times_ms, 1), protocol, grids)
         return np.abs(signal[0])

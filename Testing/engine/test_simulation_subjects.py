@@ -144,7 +144,8 @@ def test_mimics_are_as_frequent_as_asked_and_more_so_with_age(head):
 def test_every_kind_of_mimic_is_drawn_and_numbered(head):
     subject = draw_subject(head, SubjectSettings(bleeds=5, mimics=20), np.random.default_rng(3))
     corners = np.array([[-55.0] * 3, [55.0] * 3])
-    things = number_things(subject, make_grids(Protocol(in_plane_mm=2, slice_mm=4), corners, corners))
+    protocol = Protocol(in_plane_mm=2, slice_mm=4, motion_mm=1, taper=0)
+    things = number_things(subject, protocol, make_grids(protocol, corners, corners))
     assert [thing.id for thing in things] == list(range(1, len(things) + 1))
     assert [thing.kind for thing in things[:5]] == [MICROBLEED] * 5
     assert {thing.kind for thing in things[5:]} == set(MIMICS)

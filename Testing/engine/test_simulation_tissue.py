@@ -124,8 +124,11 @@ def test_air_below_the_brain_disturbs_the_field_near_it_most():
 
 def test_nuclei_lie_on_both_sides_and_follow_the_subjects_iron():
     head = toy_anatomy()
-    poor, rich = (draw_nuclei(head, iron, np.random.default_rng(1)) for iron in (0.5, 1.0))
+    poor, rich = (draw_nuclei(head, iron, 70, np.random.default_rng(1)) for iron in (0.5, 1.0))
     assert len(rich) == 6
     assert sorted(np.sign([focus.centre_ras[0] for focus in rich])) == [-1] * 3 + [1] * 3
     for one, other in zip(poor, rich, strict=True):
         assert other.parts[0].susceptibility_ppm == pytest.approx(2 * one.parts[0].susceptibility_ppm)
+    young = draw_nuclei(head, 1.0, 20, np.random.default_rng(1))
+    assert all(a.parts[0].susceptibility_ppm < 0.9 * b.parts[0].susceptibility_ppm
+               for a, b in zip(young, rich, strict=True))

@@ -24,7 +24,7 @@ CLASS_NAMES = ("air", "white matter", "cortex", "cerebrospinal fluid", "ventricl
 _CODES = {
     WHITE: (2, 41, 77, 85, 250, 251, 252, 253, 254, 255),
     CORTEX: (3, 42),
-    CSF: (24, 30, 62),
+    CSF: (24, 30, 62, 257),
     VENTRICLE: (4, 5, 14, 15, 43, 44, 72),
     CHOROID: (31, 63),
     CAUDATE: (11, 50, 26, 58),
@@ -36,12 +36,13 @@ _CODES = {
     BRAINSTEM: (16, 170, 171, 172, 173, 174, 175, 178),
     CEREBELLAR_WHITE: (7, 46),
     CEREBELLAR_CORTEX: (8, 47),
-    SKULL: (502, 511, 512, 514, 515),
-    SCALP: (165, 506, 507, 508, 509, 516, 530),
+    SKULL: (165, 502, 511, 512, 514, 515),
+    SCALP: (258, 259, 506, 507, 508, 509, 516, 530),
 }
 _NEEDED = (WHITE, CORTEX, VENTRICLE, CAUDATE, PUTAMEN, PALLIDUM, THALAMUS, BRAINSTEM, CEREBELLAR_WHITE,
            CEREBELLAR_CORTEX)
-_FIRST_OUTSIDE_CODE = 500
+_FIRST_OUTSIDE_CODE, _LARGEST_CODE = 500, 19_999
+_BRAIN_LITRES = (0.2, 3.0)
 _PERIVENTRICULAR_MM = 10.0
 MAX_LABEL_SPACING_MM = 2.0
 
@@ -99,7 +100,14 @@ def read_anatomy(path: Path) -> Anatomy:
     if labels.spacing.max() > MAX_LABEL_SPACING_MM:
         raise InputError(f"{path} has voxels of {labels.spacing.max():.2g} mm; give a label map of "
                          f"{MAX_LABEL_SPACING_MM:g} mm or finer.")
+    low, high = int(labels.data.min()), int(labels.data.max())
+    if low < 0 or high > _LARGEST_CODE:
+        raise InputError(f"{path} has values from {low} to {high}; give a label map with FreeSurfer's codes.")
     classes = _without_gaps(class_map(labels.data))
+    litres = brain_of(classes).sum() * labels.voxel_volume_mm3 / 1e6
+    if not _BRAIN_LITRES[0] <= litres <= _BRAIN_LITRES[1]:
+        raise InputError(f"{path} has a brain of {litres:.2g} litres; give a label map of a whole brain with "
+                         "FreeSurfer's codes.")
     present = np.bincount(classes.ravel(), minlength=len(CLASS_NAMES))
     missing = [f"{CLASS_NAMES[tissue]} ({', '.join(map(str, _CODES[tissue][:2]))})" for tissue in _NEEDED
                if not present[tissue]]
@@ -112,14 +120,14 @@ def read_anatomy(path: Path) -> Anatomy:
 def class_map(labels: np.ndarray) -> np.ndarray:
     """Return the tissue class (uint8) of FreeSurfer labels.
 
-    Cortical parcels (1000 to 2999) become cortex, white matter parcels (3000 to 4999) white matter, other codes that
-    are not listed white matter inside the brain (lesions, for example) and scalp outside (500 to 999), so that no
-    black hole is left that would pass for a bleed.
+    Cortical parcels (1000 to 2999, 11100 to 12199) become cortex, white matter parcels (3000 to 4999) white matter,
+    other codes that are not listed white matter inside the brain (lesions, for example) and scalp outside (500 to 999),
+    so that no black hole is left that would pass for a bleed.
     """
-    table = np.full(max(int(labels.max()) + 1, 5000), WHITE, np.uint8)
+    table = np.full(_LARGEST_CODE + 1, WHITE, np.uint8)
     table[0] = AIR
     table[_FIRST_OUTSIDE_CODE:1000] = SCALP
-    table[1000:3000] = CORTEX
+    table[1000:3000] = table[11100:12200] = CORTEX
     for tissue, codes in _CODES.items():
         table[list(codes)] = tissue
     return table[labels.astype(np.int64)]
@@ -151,7 +159,7 @@ def class_at(anatomy: Anatomy, points_ras: np.ndarray) -> np.ndarray:
 def regions_at(anatomy: Anatomy, points_ras: np.ndarray) -> list[str]:
     """Return the region of points (n, 3) RAS mm, such as ``"left putamen, deep"``.
 
-    The categories are those of MARS (Gregoire et al. 2009): white matter within 10 mm of a lateral ventricle is deep.
+    The categories are those of MARS (Gregoire et al. 2009): white matter within 10 mm of a ventricle is deep.
     Points in fluid or at the border belong to the nearest tissue that has a category. Sides are told by the midline of
     the brain.
     """

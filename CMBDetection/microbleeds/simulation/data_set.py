@@ -27,14 +27,16 @@ from ..volume import Volume
 from .anatomy import read_anatomy
 from .protocol import Protocol, draw_protocol
 from .shapes import Focus, Vessel
-from .simulate import IMAGES, MAGNITUDE, MINIMUM, PHASE, QSM, R2STAR, SWI, SimulatedScan, Truth, simulate
+from .simulate import IMAGES, MAGNITUDE, MINIMUM, PHASE, QSM, R2STAR, SWI, SimulatedScan, Truth, check_images, simulate
 from .subject import Subject, SubjectSettings, draw_subject
-from .truth import Row
+from .truth import Row, artefacts_of
 
 IMAGES_OF = {"gre": (MAGNITUDE,), "swi": (SWI,), "qsm": (QSM,), "all": IMAGES}
 """What is written for a modality."""
 MAX_CASES = 100_000
 SCHEMA_VERSION = "1.0"
+_REVISION = 1
+"""Raised with every change that gives other images for the same plan, so that data sets are not mixed."""
 _MEMORY_OF_CASE = 3 << 30
 _BRAIN_LEVEL = 500
 _TITLES = {MAGNITUDE: "T2*-GRE magnitude", PHASE: "GRE phase", SWI: "SWI", MINIMUM: "SWI, minimum-intensity slabs",
@@ -83,6 +85,7 @@ def plan_cases(count: int, seed: int, labels: Sequence[Path], modality: str, sub
     for number in range(1, count + 1):
         drawn = draw_protocol(np.random.default_rng((seed, number, 0)), "qsm" if modality == "all" else modality,
                               **protocol)
+        check_images(IMAGES_OF[modality], drawn)
         plans.append(CasePlan(f"sub-{number:04d}", (seed, number, 1), labels[(number - 1) % len(labels)],
                               IMAGES_OF[modality], drawn, subject))
     return tuple(plans)
@@ -108,7 +111,8 @@ def make_data_set(plans: Sequence[CasePlan], folder: Path, jobs: int | None, rep
     missing = [plan for plan in plans if not _is_made(plan, folder)]
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    for done, name in enumerate(_made(missing, folder, jobs or _jobs_for(len(missing))), 1):
+    processes = min(jobs, _most_jobs()) if jobs else _jobs_for(len(missing))
+    for done, name in enumerate(_made(missing, folder, processes), 1):
         left_s = (time.monotonic() - started) / done * (len(missing) - done)
         reporter.progress(name, "simulate", f"{len(plans) - len(missing) + done} of {len(plans)} simulated"
                           + (f", about {max(round(left_s / 60), 1)} min left" if done < len(missing) else ""),
@@ -182,9 +186,14 @@ def _made(plans: Sequence[CasePlan], folder: Path, jobs: int) -> Iterator[str]:
             raise
 
 
+def _most_jobs() -> int:
+    # Windows cannot wait for more than 61 processes
+    return min(os.cpu_count() or 1, 61)
+
+
 def _jobs_for(cases: int) -> int:
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 * _MEMORY_OF_CASE
-    return max(1, min(os.cpu_count() or 1, pages // _MEMORY_OF_CASE, cases))
+    return max(1, min(_most_jobs(), pages // _MEMORY_OF_CASE, cases))
 
 
 def _is_made(plan: CasePlan, folder: Path) -> bool:
@@ -202,7 +211,8 @@ def _is_made(plan: CasePlan, folder: Path) -> bool:
 
 
 def _as_json(plan: CasePlan) -> dict[str, Any]:
-    content = {**asdict(plan), "labels": plan.labels.name, "simulator": __version__}
+    digest = hashlib.sha256(plan.labels.read_bytes()).hexdigest()
+    content = {**asdict(plan), "labels": {"name": plan.labels.name, "sha256": digest}, "simulator": _REVISION}
     return json.loads(json.dumps(content))
 
 
@@ -230,7 +240,8 @@ def _drawn(plan: CasePlan, subject: Subject, scan: SimulatedScan) -> dict[str, A
             "deformation": asdict(subject.deformation), "tissue": asdict(subject.tissue),
             "inversion": asdict(scan.inversion), "nuclei": drawn_things(subject.nuclei, ()),
             "things": [{"id": number, **thing} for number, thing in enumerate(
-                drawn_things((*subject.bleeds, *subject.mimics), subject.vessels) + drawn_things(subject.air, ()), 1)]}
+                drawn_things((*subject.bleeds, *subject.mimics), subject.vessels) + drawn_things(subject.air, ())
+                + [{"kind": kind} for kind in artefacts_of(plan.protocol)], 1)]}
 
 
 def _rounded(value: Any) -> Any:

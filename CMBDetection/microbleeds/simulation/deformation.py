@@ -24,7 +24,7 @@ class Deformation:
     scale : growth along R, A, S
     tilt_degrees : rotation of the head about R, A, S
     warp_mm : standard deviation of the smooth random displacement
-    ventricles_mm : how far the ventricular walls move outward (negative: inward)
+    ventricles_mm : how far a flat ventricular wall would move outward (negative: inward); real ones move about .4 of it
     sulci_mm : how far the cortex withdraws from the fluid around it
     seed : of the random displacement
     """
@@ -73,7 +73,7 @@ def deform(anatomy: Anatomy, deformation: Deformation) -> Anatomy:
     for axis in range(3):
         grid = sum(matrix[axis, a] * np.arange(n, dtype=np.float32).reshape([-1 if a == b else 1 for b in range(3)])
                    for a, n in enumerate(shape))
-        places[axis] += grid + np.float32(offset[axis])
+        places[axis] = grid + np.float32(offset[axis]) + places[axis] / np.float32(classes.spacing[axis])
     # in one step with the warp, because whole voxels of the label map are coarser than sulci widen
     nearest = tuple(np.clip(np.rint(own), 0, n - 1).astype(np.int32) for own, n in zip(places, data.shape, strict=True))
     flat = np.ravel_multi_index(nearest, data.shape)
@@ -84,7 +84,7 @@ def deform(anatomy: Anatomy, deformation: Deformation) -> Anatomy:
 
 
 def _warp(shape: tuple[int, int, int], deformation: Deformation) -> np.ndarray:
-    """Return a smooth random displacement (3, i, j, k) float32 in voxels of about 1 mm."""
+    """Return a smooth random displacement (3, i, j, k) in mm, float32."""
     rng = np.random.default_rng(deformation.seed)
     knots = [int(np.ceil(n / _WARP_KNOT_MM)) + 3 for n in shape]
     field = np.empty((3, *shape), np.float32)

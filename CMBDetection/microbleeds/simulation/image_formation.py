@@ -77,18 +77,18 @@ def add_scanner(kspace: np.ndarray, protocol: Protocol, grids: Grids, level: flo
                 rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Return the k-space as a scanner measures it, and the coil's sensitivity on the grid of the image.
 
-    Coil sensitivity and phase, motion during the scan, and complex noise with the standard deviation
-    `level` / SNR in each channel of the acquired voxels.
+    Coil sensitivity and phase, and complex noise, which has the standard deviation `level` / SNR in each channel of
+    the reconstructed image.
     """
     image = fft.ifft2(kspace, axes=(1, 2), norm="forward")
     sensitivity = smooth_random((*grids.acquired, grids.shape[2]), protocol.shading, rng)
     phase = smooth_random((*grids.acquired, grids.shape[2]), 0.7, rng)
     image *= np.exp(sensitivity + 1j * phase).astype(np.complex64)
     kspace = fft.fft2(image, axes=(1, 2), norm="forward")
-    if protocol.motion_mm:
-        kspace *= motion_of_lines(protocol, grids, rng)[None, :, :, None]
     noise = rng.standard_normal((*kspace.shape, 2), np.float32).view(np.complex64)[..., 0]
-    sigma = level / protocol.signal_to_noise / np.sqrt(np.prod(grids.acquired))
+    # fading out the edge of k-space takes noise too
+    kept = np.sqrt(np.prod([np.mean(_fade(n, protocol.taper) ** 2) for n in grids.acquired]))
+    sigma = level / protocol.signal_to_noise / kept / np.sqrt(np.prod(grids.acquired))
     kspace = (kspace + np.float32(sigma) * noise).astype(np.complex64)
     zoom = np.array(grids.shape) / (*grids.acquired, grids.shape[2])
     shown = np.exp(ndimage.zoom(sensitivity, zoom, order=1, grid_mode=True, mode="nearest"))
@@ -96,7 +96,7 @@ def add_scanner(kspace: np.ndarray, protocol: Protocol, grids: Grids, level: flo
 
 
 def motion_of_lines(protocol: Protocol, grids: Grids, rng: np.random.Generator) -> np.ndarray:
-    """Return the factor (i, j) that motion gives to k-space: each phase encoding step is measured at another place.
+    """Return the factor (i, j, 1) that motion gives to k-space: each phase encoding step is measured at another place.
 
     A shift by d multiplies the line at k with ``exp(-2πi k·d)``: a few sudden shifts, a drift, and a periodic one
     (breathing, pulsation) whose ghosts lie at equal distances. Lines are measured from one edge of k-space to the
@@ -117,7 +117,7 @@ def motion_of_lines(protocol: Protocol, grids: Grids, rng: np.random.Generator) 
     along = np.ones(2, int)
     along[protocol.phase_axis] = steps
     turns = sum(wave * shift.reshape(along) for wave, shift in zip(waves, shifts, strict=True))
-    return np.exp(-2j * np.pi * turns).astype(np.complex64)
+    return np.exp(-2j * np.pi * turns).astype(np.complex64)[..., None]
 
 
 def smooth_random(shape: tuple[int, ...], deviation: float, rng: np.random.Generator) -> np.ndarray:

@@ -216,7 +216,7 @@ def _formed(thing: Thing, protocol: Protocol, grids: Grids, with_ppm: bool) -> t
     r2star_hz = _TISSUE_R2STAR_HZ * field_factor(protocol.field_tesla)
     maps = TissueMaps(np.ones(grids.fine_shape, np.float32), np.full(grids.fine_shape, r2star_hz, np.float32),
                       np.zeros(grids.fine_shape, np.float32))
-    add_to_tissue(maps, thing, grids, protocol.field_tesla)
+    add_to_tissue(maps, thing, grids, protocol)
     if with_ppm:
         return np.ones(grids.shape, np.complex64), band_limited(maps.susceptibility_ppm, protocol, grids)
     field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction, 1)

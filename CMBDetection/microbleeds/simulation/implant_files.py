@@ -103,8 +103,10 @@ def _naming(scan: Scan) -> Iterator[None]:
 def _settings_of(scan: Scan, brain: Volume, job: ImplantJob) -> ImplantSettings:
     modality = job.modality if job.modality != "auto" else \
         decide_modality(scan.volume, brain, scan.stem, scan.metadata)[0]
-    return ImplantSettings(modality, job.echo_time_ms or scan.metadata.get("echo_time_ms"),
-                           job.field_tesla or scan.metadata.get("field_strength_t"), job.bleeds, job.mimics)
+    echo_time_ms, field_tesla = (
+        scan.metadata.get(name) if given is None else given
+        for name, given in (("echo_time_ms", job.echo_time_ms), ("field_strength_t", job.field_tesla)))
+    return ImplantSettings(modality, echo_time_ms, field_tesla, job.bleeds, job.mimics)
 
 
 def _sidecar(scan: Scan, settings: ImplantSettings, seed: int, done: Implanted) -> dict:

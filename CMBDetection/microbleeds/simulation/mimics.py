@@ -37,7 +37,10 @@ def draw_mimics(anatomy: Anatomy, rate: float, age: float, rng: np.random.Genera
 
 
 def draw_calcification(anatomy: Anatomy, rng: np.random.Generator) -> Focus | None:
-    """Draw a diamagnetic body in choroid plexus, pallidum, falx or tissue; χ -0.3 to -3 ppm (README: -3.3 if dense)."""
+    """Draw a diamagnetic body in choroid plexus, pallidum, falx or tissue.
+
+    χ is -0.3 to -3 ppm; published phantoms have -3.3 ppm for dense calcification.
+    """
     centre = _random_place(anatomy, _CALCIFIED[rng.choice(len(_CALCIFIED), p=_CALCIFIED_SHARES)], rng)
     if centre is None:
         return None

@@ -13,6 +13,7 @@ ECHO_TIME_LIMIT_MS = 100.0
 FINEST_SLICE_MM, THICKEST_SLICE_MM = 0.4, 8.0
 FINEST_IN_PLANE_MM, COARSEST_IN_PLANE_MM = 0.25, 3.0
 HIGHEST_SIGNAL_TO_NOISE = 1e5
+_LARGEST_MATRIX = 1024
 _FINE_IN_PLANE_MM = 0.5
 _SIGNAL_TO_NOISE = {"gre": (8, 45), "swi": (12, 50), "qsm": (20, 80)}
 _FLUID_WEIGHT = {"gre": (0.55, 1.1), "swi": (0.35, 0.8), "qsm": (0.35, 0.9)}
@@ -35,7 +36,8 @@ class Protocol:
     phase_axis : in-plane axis of phase encoding (0 or 1), along which ghosts run
     phase_share : resolution along that axis relative to the other
     taper : share of the acquired band over which the scanner fades it out; 0 leaves Gibbs ringing
-    signal_to_noise : median brain signal of the last echo over the standard deviation of each noise channel
+    signal_to_noise : median brain signal of the last echo over the standard deviation of each noise channel, before
+        smoothing
     shading : standard deviation of the coil's sensitivity (logarithm)
     normalised : the scanner divides by the coil's sensitivity
     smoothing_mm : standard deviation of the scanner's magnitude filter
@@ -80,9 +82,10 @@ class Protocol:
         _check("A coil shading", self.shading, 0, 1, "")
         _check("A smoothing", self.smoothing_mm, 0, 5, "mm")
         _check("A motion", self.motion_mm, 0, 10, "mm")
-        if self.matrix is not None and (len(self.matrix) != 3 or min(self.matrix) < 4):
+        if self.matrix is not None and (len(self.matrix) != 3 or not all(4 <= n <= _LARGEST_MATRIX
+                                                                         for n in self.matrix)):
             raise SettingsError(f"A matrix of {_list(self.matrix)} voxels cannot be simulated; give three numbers, "
-                                "each 4 or more.")
+                                f"each from 4 to {_LARGEST_MATRIX}.")
 
     @property
     def spacing(self) -> np.ndarray:
@@ -187,7 +190,8 @@ def draw_protocol(rng: np.random.Generator, modality: str, **fixed: Any) -> Prot
     slice_mm = fixed.get("slice_mm", slice_mm)
     in_plane = rng.choice([rng.uniform(0.43, 0.55), rng.uniform(0.75, 1.05)]) if modality == "gre" else \
         rng.uniform(0.45, 1.0)
-    in_plane, slice_mm = fixed.get("in_plane_mm", in_plane), fixed.get("slice_mm", slice_mm)
+    in_plane = fixed.get("in_plane_mm", in_plane)
+    slice_mm = fixed.get("slice_mm", max(slice_mm, fixed.get("gap_mm", 0)))
     field_tesla = fixed.get("field_tesla", float(rng.choice([1.5, 3.0, 7.0], p=[0.4, 0.55, 0.05])))
     longest = rng.uniform(13, 24) if field_tesla > 4 else rng.uniform(17, 45) * (1 if field_tesla < 2 else 0.85)
     echoes = int(rng.integers(4, 7)) if modality == "qsm" else 1

@@ -15,7 +15,9 @@ VEIN, SULCAL_VESSEL, PERFORATOR = "vein", "sulcal vessel", "perforator"
 ARTERY, PERIVASCULAR_SPACE = "artery", "perivascular space"
 FOCAL_MIMICS = (CALCIFICATION, MINERALISATION, CAVERNOMA, INFARCT_RIM, AIR_INTERFACE)
 VESSELS = (VEIN, SULCAL_VESSEL, PERFORATOR, ARTERY, PERIVASCULAR_SPACE)
-MIMICS = (*FOCAL_MIMICS, *VESSELS)
+GHOST, RINGING = "motion ghost", "Gibbs ringing"
+ARTEFACTS = (GHOST, RINGING)
+MIMICS = (*FOCAL_MIMICS, *VESSELS, *ARTEFACTS)
 NUCLEUS = "nucleus"
 """Normal iron-rich nucleus; it has no number in the truth."""
 

@@ -1,7 +1,8 @@
 """One scan of one subject: all images of a protocol from the same complex signal, and the truth of each."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -9,15 +10,22 @@ from scipy import ndimage
 from ..errors import SettingsError
 from ..geometry import apply_affine
 from ..volume import Volume
-from .image_formation import TissueMaps, acquired_kspace, add_scanner, band_limited, reconstruct
+from .image_formation import (
+    TissueMaps,
+    acquired_kspace,
+    add_scanner,
+    band_limited,
+    motion_of_lines,
+    reconstruct,
+)
 from .protocol import Grids, Protocol, make_grids
 from .qsm import Inversion, draw_inversion, susceptibility_map
-from .shapes import Focus, Vessel, part_fraction, vessel_fraction
+from .shapes import GHOST, PERIVASCULAR_SPACE, RINGING, Focus, Vessel, part_fraction, vessel_fraction
 from .subject import Subject
 from .surroundings import background_field, dephasing_of, sample_background
 from .susceptibility import field_of
 from .tissue import field_factor, fine_maps, sample_linear
-from .truth import Effects, Row, Thing, number_things, table, visible_regions
+from .truth import Effects, Row, Thing, artefacts_of, number_things, table, visible_regions
 from .weighted_images import minimum_intensity, r2star_map, susceptibility_weighted
 
 MAGNITUDE, PHASE, SWI, MINIMUM, QSM, R2STAR = "T2starw", "part-phase_T2starw", "swi", "minIP", "Chimap", "R2starmap"
@@ -31,6 +39,10 @@ VISIBLE_LOSS = 0.12
 VISIBLE_PPM = 0.06
 """The same for QSM, in ppm."""
 VISIBLE_AIR_LOSS = 0.3
+_FLUID_DENSITY = 0.95
+_OF_FULL_SIGNAL = 0.15
+_SMOOTH_TAPER = 0.5
+"""Against an image with this taper ringing is told."""
 PEAK, PEAK_OVER_NOISE = 1.5, 2.5
 """A thing is visible where its peak is this many times the above, and this many times the noise."""
 
@@ -62,6 +74,12 @@ class _Stage:
     susceptibility_ppm: np.ndarray | None
 
 
+def check_images(images: Collection[str], protocol: Protocol) -> None:
+    """Raise SettingsError if a protocol cannot give these images: R2* needs two echoes."""
+    if R2STAR in images and len(protocol.echo_times_ms) < 2:
+        raise SettingsError("R2* cannot be measured with a single echo; give two or more echo times.")
+
+
 def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng: np.random.Generator,
              threads: int = 1) -> SimulatedScan:
     """Scan a subject.
@@ -74,17 +92,18 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
     SettingsError
         If R2* is asked of a single echo.
     """
-    if R2STAR in images and len(protocol.echo_times_ms) < 2:
-        raise SettingsError("R2* cannot be measured with a single echo; give two or more echo times.")
+    check_images(images, protocol)
     affine = subject.anatomy.classes.affine
-    shown = subject.anatomy.classes.data > 0 if subject.whole_head else subject.anatomy.brain
+    head = subject.anatomy.classes.data > 0 if subject.whole_head else subject.anatomy.brain
     grids = make_grids(protocol, *(apply_affine(affine, np.argwhere(mask)[::97])
-                                   for mask in (shown, subject.anatomy.brain)))
+                                   for mask in (head, subject.anatomy.brain)))
     background = background_field(subject.anatomy, subject.air, threads)
     stages, kspace = _form(subject, protocol, grids, sample_background(background, grids), QSM in images, threads)
     brain = sample_linear(subject.anatomy.brain, affine, grids.shape, grids.affine) > 0.5
     level = float(np.median(np.abs(stages[-1].signal)[brain])) if brain.any() else 1.0
-    kspace, sensitivity = add_scanner(kspace, protocol, grids, level, rng)
+    moved = kspace * motion_of_lines(protocol, grids, rng)
+    artefacts = _artefacts(kspace[-1:], moved[-1:], stages[-1].signal, protocol, grids)
+    kspace, sensitivity = add_scanner(moved, protocol, grids, level, rng)
     echoes = reconstruct(kspace, protocol, grids)
     inversion = draw_inversion(rng)
     outside = sample_linear(background.data, background.affine, grids.shape, grids.affine)
@@ -97,10 +116,10 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
         return _image(kind, echoes, sensitivity, protocol)
 
     shown = {kind: Volume(image(kind), grids.affine) for kind in IMAGES if kind in images}
-    things = number_things(subject, grids)
+    things = number_things(subject, protocol, grids)
     air = dephasing_of(background, protocol, grids) / VISIBLE_AIR_LOSS
-    truths = {kind: _truth(kind, shown[kind], things, stages, air, len(subject.bleeds), brain, level, protocol, grids)
-              for kind in READ_IMAGES if kind in shown}
+    truths = {kind: _truth(kind, shown[kind], things, stages, artefacts, air, len(subject.bleeds), brain, level,
+                           protocol, grids) for kind in READ_IMAGES if kind in shown}
     return SimulatedScan(shown, truths, Volume(brain, grids.affine), inversion)
 
 
@@ -112,7 +131,7 @@ def _form(subject: Subject, protocol: Protocol, grids: Grids, background_ppm: np
     stages: list[_Stage] = []
     for number, step in enumerate(steps):
         for thing in step:
-            add_to_tissue(maps, thing, grids, protocol.field_tesla)
+            add_to_tissue(maps, thing, grids, protocol)
         if step or not stages:
             field = field_of(maps.susceptibility_ppm, grids.fine_spacing, grids.b0_direction, threads)
             field += background_ppm
@@ -125,22 +144,26 @@ def _form(subject: Subject, protocol: Protocol, grids: Grids, background_ppm: np
     return stages, kspace
 
 
-def add_to_tissue(maps: TissueMaps, thing: Focus | Vessel, grids: Grids, field_tesla: float) -> None:
+def add_to_tissue(maps: TissueMaps, thing: Focus | Vessel, grids: Grids, protocol: Protocol) -> None:
     """Draw a focus or a vessel into the maps, in place: a focus adds to the tissue, a vessel takes its place."""
+    r2star_factor = field_factor(protocol.field_tesla)
     grid = (grids.fine_shape, grids.fine_affine)
     if isinstance(thing, Focus):
         for part in thing.parts:
             box, fraction = part_fraction(part, grid)
             maps.density[box] *= 1 - fraction * np.float32(1 - part.density)
             maps.susceptibility_ppm[box] += fraction * np.float32(part.susceptibility_ppm)
-            changed = maps.r2star_hz[box] + fraction * np.float32(part.r2star_hz * field_factor(field_tesla))
+            changed = maps.r2star_hz[box] + fraction * np.float32(part.r2star_hz * r2star_factor)
             maps.r2star_hz[box] = np.maximum(changed, 1)
         return
     voxels, fraction = vessel_fraction(thing, grid)
     place = np.unravel_index(voxels, grids.fine_shape)
-    maps.density[place] *= 1 - fraction * np.float32(1 - thing.density)
+    own = maps.density[place]
+    # a perivascular space holds fluid, which has the weight of fluid
+    within = _FLUID_DENSITY * protocol.fluid_weight if thing.kind == PERIVASCULAR_SPACE else own * thing.density
+    maps.density[place] += fraction * (within - own).astype(np.float32)
     for data, value in ((maps.susceptibility_ppm, thing.susceptibility_ppm),
-                        (maps.r2star_hz, thing.r2star_hz * field_factor(field_tesla))):
+                        (maps.r2star_hz, thing.r2star_hz * r2star_factor)):
         data[place] += fraction * (np.float32(value) - data[place])
 
 
@@ -155,20 +178,36 @@ def _image(kind: str, echoes: np.ndarray, sensitivity: np.ndarray, protocol: Pro
     return minimum_intensity(image, protocol) if kind == MINIMUM else image.astype(np.float32)
 
 
-def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_Stage], air: np.ndarray, bleeds: int,
-           brain: np.ndarray, level: float, protocol: Protocol, grids: Grids) -> Truth:
+def _artefacts(still: np.ndarray, moved: np.ndarray, signal: np.ndarray, protocol: Protocol,
+               grids: Grids) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return of each kind of artefact the complex image (i, j, k) without and with it, from k-space without noise."""
+    smooth = replace(protocol, taper=max(protocol.taper, _SMOOTH_TAPER))
+    made: dict[str, Callable[[], tuple[np.ndarray, np.ndarray]]] = {
+        GHOST: lambda: (signal, reconstruct(moved, protocol, grids)[0]),
+        RINGING: lambda: (reconstruct(still, smooth, grids)[0], signal)}
+    return {kind: made[kind]() for kind in artefacts_of(protocol)}
+
+
+def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_Stage],
+           artefacts: dict[str, tuple[np.ndarray, np.ndarray]], air: np.ndarray, bleeds: int, brain: np.ndarray,
+           level: float, protocol: Protocol, grids: Grids) -> Truth:
     if kind == QSM:
         shown = [stage.susceptibility_ppm for stage in stages]
         others, own = (np.abs(after - before) / VISIBLE_PPM for before, after in zip(shown, shown[1:], strict=False))
-        effects = Effects(own, others, np.zeros_like(own), PEAK)
         brain = brain & (image.data != 0)
+        noise_ppm = 1.48 * np.median(np.abs(image.data - shown[-1])[brain]) if brain.any() else 0.0
+        effects = Effects(own, others, np.zeros_like(own), max(PEAK, PEAK_OVER_NOISE * noise_ppm / VISIBLE_PPM))
     else:
-        shown = [np.abs(stage.signal) if kind == MAGNITUDE else susceptibility_weighted(stage.signal, protocol)
-                 for stage in stages]
-        # relative to what was there, but not to next to nothing
-        others, own = ((before - after) / np.maximum(before, 0.15 * level) / VISIBLE_LOSS
-                       for before, after in zip(shown, shown[1:], strict=False))
-        effects = Effects(own, others, air, max(PEAK, PEAK_OVER_NOISE / protocol.signal_to_noise / VISIBLE_LOSS))
+        show = np.abs if kind == MAGNITUDE else partial(susceptibility_weighted, protocol=protocol)
+
+        def taken(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+            # relative to what was there, but not to next to nothing
+            return (before - after) / np.maximum(before, _OF_FULL_SIGNAL * level) / VISIBLE_LOSS
+
+        tissue, with_others, with_bleeds = (show(stage.signal) for stage in stages)
+        effects = Effects(taken(with_others, with_bleeds), taken(tissue, with_others), air,
+                          max(PEAK, PEAK_OVER_NOISE / protocol.signal_to_noise / VISIBLE_LOSS),
+                          {name: taken(show(before), show(after)) for name, (before, after) in artefacts.items()})
     only, everything = visible_regions(things, effects, bleeds, brain, protocol, grids)
     rows = table(things, everything, image.voxel_volume_mm3)
     return Truth(image.with_data(only), image.with_data(everything), rows)

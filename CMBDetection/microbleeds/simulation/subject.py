@@ -11,7 +11,7 @@ from .deformation import Deformation, deform, draw_deformation
 from .mimics import draw_mimics
 from .nuclei import draw_nuclei
 from .shapes import Focus, Vessel
-from .surroundings import draw_air
+from .surroundings import draw_air, hollowed
 from .tissue import TissueValues, draw_tissue
 from .vessels import draw_vessels
 
@@ -68,7 +68,9 @@ def draw_subject(anatomy: Anatomy, settings: SubjectSettings, rng: np.random.Gen
     head = deform(anatomy, deformation)
     values = draw_tissue(tissue, age)
     tubes = draw_vessels(head, vessels)
+    spaces = draw_air(head, air)
+    head = hollowed(head, spaces)
     wanted = draw_count(count, settings.prevalence) if settings.bleeds is None else settings.bleeds
-    return Subject(age, deformation, head, values, draw_nuclei(head, values.iron, nuclei), tubes, draw_air(head, air),
+    return Subject(age, deformation, head, values, draw_nuclei(head, values.iron, age, nuclei), tubes, spaces,
                    draw_mimics(head, settings.mimics, age, mimics), draw_microbleeds(head, tubes, wanted, bleeds),
                    settings.whole_head)

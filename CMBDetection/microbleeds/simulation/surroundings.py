@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..volume import Volume
-from .anatomy import SKULL, Anatomy, brain_of
+from .anatomy import AIR, SKULL, Anatomy, brain_of
 from .protocol import Grids, Protocol
 from .shapes import AIR_INTERFACE, Focus, Part, draw_bumps, part_fraction
 from .susceptibility import field_of
@@ -14,7 +14,7 @@ from .tissue import sample_linear
 
 AIR_PPM, BONE_PPM = 9.2, -2.1
 """Susceptibility relative to tissue, as in published phantoms (Marques et al. 2021)."""
-_NECK_MM = 40
+_NECK_MM, _AROUND_BRAIN_MM = 40, 12
 _SMOOTHING_VOXELS = 0.8
 _WALL_MM = (3.0, 9.0)
 """Bone, mucosa and fluid between air and brain."""
@@ -64,6 +64,16 @@ def draw_air(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Focus, ...]:
     return tuple(spaces)
 
 
+def hollowed(anatomy: Anatomy, air: tuple[Focus, ...]) -> Anatomy:
+    """Return the head with its air spaces empty, as far as they lie outside the brain."""
+    classes = anatomy.classes.data.copy()
+    for focus in air:
+        for part in focus.parts:
+            box, fraction = part_fraction(part, (classes.shape, anatomy.classes.affine))
+            classes[box][(fraction > 0.5) & ~brain_of(classes[box])] = AIR
+    return Anatomy(anatomy.name, anatomy.classes.with_data(classes))
+
+
 def background_field(anatomy: Anatomy, air: tuple[Focus, ...], threads: int) -> Volume:
     """Return the field (ppm, on the grid of the anatomy) in and around the brain of everything outside it, shimmed.
 
@@ -71,11 +81,15 @@ def background_field(anatomy: Anatomy, air: tuple[Focus, ...], threads: int) -> 
     The shim takes away the best second-order field over the brain, as scanners do.
     """
     classes, affine = anatomy.classes, anatomy.classes.affine.copy()
-    below = int(_NECK_MM / classes.spacing[2])
-    padded = np.pad(classes.data, [(0, 0), (0, 0), (below, 0)], mode="edge")
-    affine[:3, 3] -= affine[:3, 2] * below
+    below, around = (int(np.ceil(length / classes.spacing.min())) for length in (_NECK_MM, _AROUND_BRAIN_MM))
+    padded = np.pad(np.pad(classes.data, [(0, 0), (0, 0), (below, 0)], mode="edge"), around)[:, :, around:]
+    affine[:3, 3] -= affine[:3, :3] @ [around, around, below]
     # relative to air, so that the space around the head, and the copies of the periodic transform, add nothing
-    sources = np.where(_filled(padded > 0), -AIR_PPM, 0).astype(np.float32)
+    head = _filled(padded > 0)
+    if not (padded >= SKULL).any():
+        # a label map of the brain alone: what lies around it in a head is about this thick
+        head = ndimage.distance_transform_edt(~head, classes.spacing) <= _AROUND_BRAIN_MM
+    sources = np.where(head, -AIR_PPM, 0).astype(np.float32)
     sources[padded == SKULL] += BONE_PPM
     for focus in air:
         for part in focus.parts:

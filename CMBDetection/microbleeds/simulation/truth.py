@@ -1,6 +1,6 @@
 """What can be seen of each drawn thing on an image: its voxels, its size, and the table that lists all of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -8,12 +8,13 @@ from scipy.spatial import cKDTree
 from ..components import equivalent_diameter_mm
 from .anatomy import regions_at
 from .protocol import Grids, Protocol
-from .shapes import AIR_INTERFACE, Focus, Vessel, part_fraction
+from .shapes import AIR_INTERFACE, ARTEFACTS, GHOST, RINGING, Focus, Vessel, part_fraction
 from .subject import Subject
 
 _REACH_MM = 3.0
 _AIR_REACH_MM = 30.0
 _MIN_VOXELS = 2
+_RINGING_TAPER = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,22 +51,33 @@ class Effects:
     """What the drawn things do to an image, (i, j, k) float32 in units of the least visible effect; 1 can be seen.
 
     `bleeds` is what the microbleeds add to everything else, `others` what vessels and focal mimics add to the tissue,
-    `air` what air near the brain takes. A thing is visible where its peak reaches `peak`.
+    `air` what air near the brain takes, `artefacts` what each kind of artefact takes. A thing is visible where its peak
+    reaches `peak`.
     """
 
     bleeds: np.ndarray
     others: np.ndarray
     air: np.ndarray
     peak: float
+    artefacts: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def number_things(subject: Subject, grids: Grids) -> tuple[Thing, ...]:
-    """Number everything drawn: microbleeds from 1 on, then mimics, vessels and air."""
+def artefacts_of(protocol: Protocol) -> tuple[str, ...]:
+    """Return the kinds of artefact that a protocol makes: ghosts with motion, ringing where k-space ends abruptly."""
+    made = {GHOST: protocol.motion_mm > 0, RINGING: protocol.taper < _RINGING_TAPER}
+    return tuple(kind for kind in ARTEFACTS if made[kind])
+
+
+def number_things(subject: Subject, protocol: Protocol, grids: Grids) -> tuple[Thing, ...]:
+    """Number everything drawn: microbleeds from 1 on, then mimics, vessels, air, and artefacts of the whole image."""
     drawn = (*subject.bleeds, *subject.mimics, *subject.vessels, *subject.air)
     points = [place_of(thing) for thing in drawn]
     regions = regions_at(subject.anatomy, np.array(points)) if drawn else []
-    return tuple(thing_of(number, thing, point, region, grids)
-                 for number, (thing, point, region) in enumerate(zip(drawn, points, regions, strict=True), 1))
+    things = [thing_of(number, thing, point, region, grids)
+              for number, (thing, point, region) in enumerate(zip(drawn, points, regions, strict=True), 1)]
+    for kind in artefacts_of(protocol):
+        things.append(Thing(len(things) + 1, kind, (0.0, 0.0, 0.0), 0.0, 0.0, "everywhere", np.empty((0, 3))))
+    return tuple(things)
 
 
 def visible_regions(things: tuple[Thing, ...], effects: Effects, bleeds: int, brain: np.ndarray, protocol: Protocol,
@@ -76,11 +88,16 @@ def visible_regions(things: tuple[Thing, ...], effects: Effects, bleeds: int, br
     3 mm in plane (slices count by their number, 2 mm each, because blooming fills whole slices). The first `bleeds`
     things are the microbleeds.
     """
-    focal = things[bleeds:]
+    focal = tuple(thing for thing in things[bleeds:] if thing.kind not in ARTEFACTS)
     air = tuple(thing for thing in focal if thing.kind == AIR_INTERFACE)
     focal = tuple(thing for thing in focal if thing.kind != AIR_INTERFACE)
     only = _assign(things[:bleeds], effects.bleeds, effects.peak, brain, _REACH_MM, protocol)
-    everything = _assign(air, effects.air, 1.0, brain, _AIR_REACH_MM, protocol)
+    everything = np.zeros(brain.shape, np.int32)
+    for thing in things:
+        if thing.kind in effects.artefacts:
+            everything[brain & (effects.artefacts[thing.kind] >= effects.peak)] = thing.id
+    near_air = _assign(air, effects.air, 1.0, brain, _AIR_REACH_MM, protocol)
+    everything[near_air > 0] = near_air[near_air > 0]
     others = _assign(focal, effects.others, effects.peak, brain, _REACH_MM, protocol)
     everything[others > 0] = others[others > 0]
     everything[only > 0] = only[only > 0]
