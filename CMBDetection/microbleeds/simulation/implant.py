@@ -20,20 +20,20 @@ from .image_formation import TissueMaps, acquired_kspace, band_limited, reconstr
 from .implant_sites import Quality, body_of, draw_implants, free_places, measure
 from .protocol import Grids, Protocol
 from .shapes import Focus, Vessel
-from .simulate import PEAK, PEAK_OVER_NOISE, VISIBLE_LOSS, VISIBLE_PPM, Truth, add_to_tissue
+from .simulate import OF_FULL_SIGNAL, PEAK, PEAK_OVER_NOISE, VISIBLE_LOSS, VISIBLE_PPM, Truth, add_to_tissue
 from .susceptibility import field_of
 from .tissue import field_factor
 from .truth import Effects, place_of, table, thing_of, visible_regions
 from .weighted_images import high_pass_phase, phase_mask
 
-Thing = Focus | Vessel
+Drawn = Focus | Vessel
+"""A thing to draw; `truth.Thing` is its record in the truth."""
 
 _TISSUE_R2STAR_HZ = 20.0
 """R2* of brain at 3 T; only its difference to that of blood in a vessel matters."""
 _REACH_MM, _FADE_MM = (6.0, 16.0), 3.0
 _LEAST_PHASE = 0.05
 _LEAST_LOSS, _LEAST_PPM = 1e-3, 1e-4
-_OF_FULL_SIGNAL = 0.15
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Implanted:
     image: Volume
     truth: Truth
     bleeds: tuple[Focus, ...]
-    mimics: tuple[Thing, ...]
+    mimics: tuple[Drawn, ...]
     quality: Quality
     warnings: tuple[str, ...]
 
@@ -123,7 +123,7 @@ def implant(scan: Volume, brain: Volume, settings: ImplantSettings, rng: np.rand
     return Implanted(done.image, done.truth, done.bleeds, done.mimics, quality, warnings)
 
 
-def implant_things(scan: Volume, brain: Volume, bleeds: Sequence[Focus], mimics: Sequence[Thing],
+def implant_things(scan: Volume, brain: Volume, bleeds: Sequence[Focus], mimics: Sequence[Drawn],
                    settings: ImplantSettings, rng: np.random.Generator, quality: Quality | None = None) -> Implanted:
     """Put these microbleeds and mimics into a scan, wherever they are; see `implant`."""
     volume, mask, back = _slices_last(scan, brain)
@@ -163,7 +163,7 @@ class _Change:
     weight: np.ndarray
 
 
-def _change(volume: Volume, thing: Thing, protocol: Protocol, quality: Quality,
+def _change(volume: Volume, thing: Drawn, protocol: Protocol, quality: Quality,
             modality: str) -> tuple[tuple[slice, ...], _Change]:
     """Return the box of voxels that a thing changes, and how."""
     low, grids = _local_grids(volume, thing, protocol, quality.kept)
@@ -182,7 +182,7 @@ def _change(volume: Volume, thing: Thing, protocol: Protocol, quality: Quality,
     return box, _Change(grids, part, kept[part], weight[part].astype(np.float32))
 
 
-def _local_grids(volume: Volume, thing: Thing, protocol: Protocol,
+def _local_grids(volume: Volume, thing: Drawn, protocol: Protocol,
                  kept: tuple[float, float]) -> tuple[np.ndarray, Grids]:
     """Return the first voxel of the box around a thing (it may lie outside the scan) and the box's grids.
 
@@ -211,7 +211,7 @@ def _local_grids(volume: Volume, thing: Thing, protocol: Protocol,
                       affine @ to_box)
 
 
-def _formed(thing: Thing, protocol: Protocol, grids: Grids, with_ppm: bool) -> tuple[np.ndarray, np.ndarray | None]:
+def _formed(thing: Drawn, protocol: Protocol, grids: Grids, with_ppm: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the complex signal with a thing relative to that without it, and its ppm at the scan's resolution."""
     r2star_hz = _TISSUE_R2STAR_HZ * field_factor(protocol.field_tesla)
     maps = TissueMaps(np.ones(grids.fine_shape, np.float32), np.full(grids.fine_shape, r2star_hz, np.float32),
@@ -259,7 +259,7 @@ def _effects(before: np.ndarray, stages: list[np.ndarray], modality: str, qualit
     others, own = stages
     if modality == "qsm":
         return Effects(np.abs(own) / VISIBLE_PPM, np.abs(others) / VISIBLE_PPM, np.zeros_like(own), PEAK)
-    floor = np.float32(_OF_FULL_SIGNAL * quality.level)
+    floor = np.float32(OF_FULL_SIGNAL * quality.level)
 
     def lost(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
         return signal * (1 - kept) / np.maximum(signal, floor) / VISIBLE_LOSS
@@ -268,7 +268,7 @@ def _effects(before: np.ndarray, stages: list[np.ndarray], modality: str, qualit
     return Effects(lost(before * others, own), lost(before, others), np.zeros_like(own), peak)
 
 
-def _truth(volume: Volume, things: Sequence[Thing], bleeds: int, effects: Effects, brain: np.ndarray,
+def _truth(volume: Volume, things: Sequence[Drawn], bleeds: int, effects: Effects, brain: np.ndarray,
            protocol: Protocol) -> Truth:
     grids = Grids(volume.shape, volume.affine, volume.shape[:2], volume.shape, volume.affine)
     numbered = tuple(thing_of(number, thing, place_of(thing), "unknown", grids)

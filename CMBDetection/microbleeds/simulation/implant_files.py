@@ -1,7 +1,6 @@
 """Implants from file to file: scans in, implanted scans with their truth out, as `data_set` writes simulated ones."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -73,13 +72,12 @@ def _implant_file(image: str, job: ImplantJob, reporter: Reporter) -> None:
     if scan.path.resolve().parent == job.folder.resolve():
         raise InputError(f"{scan.path.name} lies in {job.folder} itself and would be overwritten; choose another "
                          "folder with -o.")
-    with _naming(scan):
-        reporter.progress(image, "brain", "Brain mask", 0.1)
-        brain = find_brain(scan.volume, read_mask(job.mask, scan.volume) if job.mask else None)
-        settings = _settings_of(scan, brain, job)
-        reporter.progress(image, "implant", "Implanting", 0.4)
-        # by content, so that neither names nor the order of the scans matter
-        done = implant(scan.volume, brain, settings, np.random.default_rng((job.seed, int(scan.sha256[:15], 16))))
+    reporter.progress(image, "brain", "Brain mask", 0.1)
+    brain = find_brain(scan.volume, read_mask(job.mask, scan.volume) if job.mask else None)
+    settings = _settings_of(scan, brain, job)
+    reporter.progress(image, "implant", "Implanting", 0.4)
+    # by content, so that neither names nor the order of the scans matter
+    done = implant(scan.volume, brain, settings, np.random.default_rng((job.seed, int(scan.sha256[:15], 16))))
     for sentence in (*scan.warnings, *done.warnings):
         reporter.warning(image, sentence)
     reporter.progress(image, "write", "Writing", 0.9)
@@ -89,15 +87,6 @@ def _implant_file(image: str, job: ImplantJob, reporter: Reporter) -> None:
         write_truth(staging, scan.stem, done.truth)
         write_json(staging / f"{scan.stem}.json", _sidecar(scan, settings, job.seed, done))
     reporter.progress(image, "write", f"{len(done.bleeds)} microbleeds and {len(done.mimics)} mimics implanted", 1.0)
-
-
-@contextmanager
-def _naming(scan: Scan) -> Iterator[None]:
-    """Put the name of the file before what is wrong with it."""
-    try:
-        yield
-    except (InputError, SettingsError) as error:
-        raise type(error)(f"{scan.path.name}: {error}".rstrip(".") + ".") from error
 
 
 def _settings_of(scan: Scan, brain: Volume, job: ImplantJob) -> ImplantSettings:

@@ -39,8 +39,9 @@ VISIBLE_LOSS = 0.12
 VISIBLE_PPM = 0.06
 """The same for QSM, in ppm."""
 VISIBLE_AIR_LOSS = 0.3
+OF_FULL_SIGNAL = 0.15
+"""Share of the brain's median signal below which losses are taken relative to this floor."""
 _FLUID_DENSITY = 0.95
-_OF_FULL_SIGNAL = 0.15
 _SMOOTH_TAPER = 0.5
 """Against an image with this taper ringing is told."""
 PEAK, PEAK_OVER_NOISE = 1.5, 2.5
@@ -202,7 +203,7 @@ def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_St
 
         def taken(before: np.ndarray, after: np.ndarray) -> np.ndarray:
             # relative to what was there, but not to next to nothing
-            return (before - after) / np.maximum(before, _OF_FULL_SIGNAL * level) / VISIBLE_LOSS
+            return (before - after) / np.maximum(before, OF_FULL_SIGNAL * level) / VISIBLE_LOSS
 
         tissue, with_others, with_bleeds = (show(stage.signal) for stage in stages)
         effects = Effects(taken(with_others, with_bleeds), taken(tissue, with_others), air,

@@ -20,7 +20,7 @@ from .protocol import Grids, Protocol
 # class: proton density (1 is water), T2* in ms at 3 T and 70 years, susceptibility in ppm
 _REFERENCE = {
     tissues.AIR: (0.0, 1000, 0.0), tissues.WHITE: (0.70, 48, -0.03), tissues.CORTEX: (0.80, 58, 0.02),
-    tissues.CSF: (0.95, 500, 0.019), tissues.VENTRICLE: (0.98, 700, 0.019), tissues.CHOROID: (0.90, 80, 0.03),
+    tissues.CSF: (0.95, 500, 0.019), tissues.VENTRICLE: (0.95, 500, 0.019), tissues.CHOROID: (0.90, 80, 0.03),
     tissues.CAUDATE: (0.80, 38, 0.044), tissues.PUTAMEN: (0.80, 31, 0.060), tissues.PALLIDUM: (0.72, 21, 0.131),
     tissues.THALAMUS: (0.76, 45, 0.02), tissues.HIPPOCAMPUS: (0.82, 58, 0.0), tissues.VENTRAL_DC: (0.72, 42, 0.02),
     tissues.BRAINSTEM: (0.72, 48, 0.0), tissues.CEREBELLAR_WHITE: (0.72, 48, -0.02),
