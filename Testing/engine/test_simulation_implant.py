@@ -287,7 +287,7 @@ class TestFiles:
 
     def test_an_unknown_echo_time_is_asked_for(self, scan, capsys):
         assert implant_files([str(scan)], self.job(scan), Plain()) == 2
-        assert "sub-1_T2star.nii.gz: The echo time" in capsys.readouterr().err
+        assert "sub-1_T2star.nii.gz: error: The echo time" in capsys.readouterr().err
         assert implant_files([str(scan)], self.job(scan, echo_time_ms=20.0, field_tesla=1.5), Plain()) == 0
 
     def test_the_scan_itself_is_never_overwritten(self, scan, capsys):
