@@ -341,7 +341,7 @@ def test_signals_cancel_with_130(number, scan, tmp_path):
 WRITING = """
     from pathlib import Path
     from microbleeds.read_write import staging_folder
-    with staging_folder(Path(sys.argv[3])) as staging:
+    with staging_folder(Path(sys.argv[4])) as staging:
         (staging / "half").write_text("half")
         for _ in range(600):
             time.sleep(0.05)
