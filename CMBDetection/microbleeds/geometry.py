@@ -126,6 +126,12 @@ def resample_like(volume: Volume, like: Volume, order: int) -> Volume:
     return like.with_data(sampled)
 
 
+def cubic_b_spline(distance: np.ndarray) -> np.ndarray:
+    """Return the cubic B-spline at distances (in knots, not negative) from its middle."""
+    inner = 2 / 3 - distance**2 + distance**3 / 2
+    return np.where(distance < 1, inner, np.clip(2 - distance, 0, None) ** 3 / 6)
+
+
 def _smooth_before_coarsening(data: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Gaussian-filter (i, j, k) data for samples `step` voxels apart.
 

@@ -13,6 +13,7 @@ from microbleeds.errors import InputError
 from microbleeds.geometry import apply_affine, to_canonical
 from microbleeds.image_files import volume_from_itk
 from microbleeds.read_write import read_labels, read_mask, read_scan
+from microbleeds.simulation.weighted_images import phase_mask
 from microbleeds.volume import Volume
 from scipy import ndimage
 
@@ -154,7 +155,7 @@ def susceptibility_weighted(magnitude: Volume, phase: np.ndarray) -> np.ndarray:
     lightness = magnitude.data - ndimage.gaussian_filter(magnitude.data, sigma)
     if np.corrcoef(local.ravel(), lightness.ravel())[0, 1] > 0:
         local = -local
-    return (magnitude.data * np.clip(1 - local / np.pi, 0, 1) ** 4).astype(np.float32)
+    return (magnitude.data * phase_mask(local)).astype(np.float32)
 
 
 def _centres(rows: list[dict[str, str]]) -> np.ndarray:

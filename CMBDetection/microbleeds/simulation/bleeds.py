@@ -9,6 +9,7 @@ nearest neighbours at 3 / 5 / 9 / 20 / 60 mm (5, 25, 50, 75, 95 %).
 import numpy as np
 from scipy import ndimage
 
+from ..geometry import voxel_to_ras
 from . import anatomy as tissues
 from .anatomy import Anatomy, class_at
 from .shapes import MICROBLEED, PERFORATOR, SULCAL_VESSEL, VEIN, Focus, Part, Vessel, draw_bumps, random_rotation
@@ -89,7 +90,7 @@ def draw_microbleed(centre_ras: np.ndarray, rng: np.random.Generator) -> Focus:
 
 def _site_places(anatomy: Anatomy) -> dict[str, np.ndarray]:
     """Return the voxels (n, 3) RAS mm of each site; at 1 mm most of the cortex lies at one of its edges."""
-    classes, affine = anatomy.classes.data, anatomy.classes.affine
+    classes = anatomy.classes.data
     places = {}
     for name, (own, _) in SITES.items():
         mask = np.isin(classes, own)
@@ -98,7 +99,7 @@ def _site_places(anatomy: Anatomy) -> dict[str, np.ndarray]:
             continue
         box = ndimage.find_objects(mask.astype(np.int8))[0]
         voxels = np.argwhere(mask[box]) + [part.start for part in box]
-        places[name] = voxels @ affine[:3, :3].T + affine[:3, 3]
+        places[name] = voxel_to_ras(anatomy.classes, voxels)
     return places
 
 

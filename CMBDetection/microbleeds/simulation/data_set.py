@@ -27,9 +27,9 @@ from ..volume import Volume
 from .anatomy import read_anatomy
 from .protocol import Protocol, draw_protocol
 from .shapes import Focus, Vessel
-from .simulate import IMAGES, MAGNITUDE, MINIMUM, PHASE, QSM, R2STAR, SWI, SimulatedScan, Truth, check_images, simulate
+from .simulate import IMAGES, MAGNITUDE, MINIMUM, PHASE, QSM, R2STAR, SWI, SimulatedScan, check_images, simulate
 from .subject import Subject, SubjectSettings, draw_subject
-from .truth import Row, artefacts_of
+from .truth import Row, Truth, artefacts_of
 
 IMAGES_OF = {"gre": (MAGNITUDE,), "swi": (SWI,), "qsm": (QSM,), "all": IMAGES}
 """What is written for a modality."""
@@ -192,8 +192,8 @@ def _most_jobs() -> int:
 
 
 def _jobs_for(cases: int) -> int:
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 * _MEMORY_OF_CASE
-    return max(1, min(_most_jobs(), pages // _MEMORY_OF_CASE, cases))
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 * _MEMORY_OF_CASE
+    return max(1, min(_most_jobs(), memory // _MEMORY_OF_CASE, cases))
 
 
 def _is_made(plan: CasePlan, folder: Path) -> bool:
@@ -261,7 +261,7 @@ def _write_lists(plans: Sequence[CasePlan], folder: Path) -> None:
         drawn = json.loads((own / "anat" / f"{plan.name}_desc-drawn.json").read_text(encoding="utf-8"))
         bleeds = sum(thing["kind"] == "microbleed" for thing in drawn["things"])
         people.append(f"{plan.name}\t{drawn['age']:.1f}\t{bleeds}\t{plan.protocol.field_tesla:g}")
-        cases.append({"plan": _as_json(plan), "sha256": {
+        cases.append({"plan": drawn["plan"], "sha256": {
             path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in sorted(own.rglob("*")) if path.is_file()}})
     write_text(folder / "participants.tsv", "\n".join(people) + "\n")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..geometry import cubic_b_spline
 from ..volume import Volume
 from .anatomy import CHOROID, CSF, VENTRICLE, Anatomy
 from .protocol import slab_rotation
@@ -99,8 +100,7 @@ def _warp(shape: tuple[int, int, int], deformation: Deformation) -> np.ndarray:
 def _spline(n: int, knots: int) -> np.ndarray:
     """Return the matrix (n, knots) float32 that evaluates a cubic B-spline with a knot every `_WARP_KNOT_MM`."""
     distance = np.abs(np.arange(n)[:, None] / _WARP_KNOT_MM + 1 - np.arange(knots))
-    inner = 2 / 3 - distance**2 + distance**3 / 2
-    return np.where(distance < 1, inner, np.clip(2 - distance, 0, None) ** 3 / 6).astype(np.float32)
+    return cubic_b_spline(distance).astype(np.float32)
 
 
 def _widening(classes: Volume, deformation: Deformation) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+from ..geometry import cubic_b_spline
 from .protocol import Grids, Protocol
 
 
@@ -132,10 +133,7 @@ def smooth_random(shape: tuple[int, ...], deviation: float, rng: np.random.Gener
 def _cubic(n: int) -> np.ndarray:
     """Return the matrix (n, 4) that evaluates cubic B-splines with four coefficients at n places."""
     places = np.linspace(0, 3, n)
-    distance = np.abs(places[:, None] - np.arange(4))
-    inner = 2 / 3 - distance**2 + distance**3 / 2
-    outer = np.clip(2 - distance, 0, None) ** 3 / 6
-    return np.where(distance < 1, inner, outer)
+    return cubic_b_spline(np.abs(places[:, None] - np.arange(4)))
 
 
 def _centre(spectrum: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -20,10 +20,10 @@ from .image_formation import TissueMaps, acquired_kspace, band_limited, reconstr
 from .implant_sites import Quality, body_of, draw_implants, free_places, measure
 from .protocol import Grids, Protocol
 from .shapes import Focus, Vessel
-from .simulate import OF_FULL_SIGNAL, PEAK, PEAK_OVER_NOISE, VISIBLE_LOSS, VISIBLE_PPM, Truth, add_to_tissue
+from .simulate import OF_FULL_SIGNAL, VISIBLE_LOSS, VISIBLE_PPM, add_to_tissue, least_peak
 from .susceptibility import field_of
 from .tissue import field_factor
-from .truth import Effects, place_of, table, thing_of, visible_regions
+from .truth import Effects, Truth, place_of, thing_of, truth_of
 from .weighted_images import high_pass_phase, phase_mask
 
 Drawn = Focus | Vessel
@@ -258,14 +258,15 @@ def _effects(before: np.ndarray, stages: list[np.ndarray], modality: str, qualit
     """Return what mimics and then microbleeds do, as `simulate` measures it."""
     others, own = stages
     if modality == "qsm":
-        return Effects(np.abs(own) / VISIBLE_PPM, np.abs(others) / VISIBLE_PPM, np.zeros_like(own), PEAK)
+        return Effects(np.abs(own) / VISIBLE_PPM, np.abs(others) / VISIBLE_PPM, np.zeros_like(own),
+                       least_peak(0, VISIBLE_PPM))
     floor = np.float32(OF_FULL_SIGNAL * quality.level)
 
     def lost(signal: np.ndarray, kept: np.ndarray) -> np.ndarray:
         return signal * (1 - kept) / np.maximum(signal, floor) / VISIBLE_LOSS
 
-    peak = max(PEAK, PEAK_OVER_NOISE * quality.noise / quality.level / VISIBLE_LOSS)
-    return Effects(lost(before * others, own), lost(before, others), np.zeros_like(own), peak)
+    return Effects(lost(before * others, own), lost(before, others), np.zeros_like(own),
+                   least_peak(quality.noise / quality.level, VISIBLE_LOSS))
 
 
 def _truth(volume: Volume, things: Sequence[Drawn], bleeds: int, effects: Effects, brain: np.ndarray,
@@ -273,9 +274,7 @@ def _truth(volume: Volume, things: Sequence[Drawn], bleeds: int, effects: Effect
     grids = Grids(volume.shape, volume.affine, volume.shape[:2], volume.shape, volume.affine)
     numbered = tuple(thing_of(number, thing, place_of(thing), "unknown", grids)
                      for number, thing in enumerate(things, 1))
-    only, everything = visible_regions(numbered, effects, bleeds, brain, protocol, grids)
-    rows = table(numbered, everything, volume.voxel_volume_mm3)
-    return Truth(volume.with_data(only), volume.with_data(everything), rows)
+    return truth_of(volume, numbered, effects, bleeds, brain, protocol)
 
 
 def _slices_last(scan: Volume, brain: Volume) -> tuple[Volume, np.ndarray, list[int]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from ..geometry import voxel_to_ras
 from . import anatomy as tissues
 from .anatomy import Anatomy
 from .shapes import (
@@ -107,9 +108,8 @@ def _grains(anatomy: Anatomy, own: tuple[int, ...], count: int, reach_mm: float,
     deep = ndimage.binary_erosion(mask)
     if not deep.any():
         return None
-    affine = anatomy.classes.affine
-    places = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
-    inner = np.argwhere(deep) @ affine[:3, :3].T + affine[:3, 3]
+    places = voxel_to_ras(anatomy.classes, np.argwhere(mask))
+    inner = voxel_to_ras(anatomy.classes, np.argwhere(deep))
     centre = inner[rng.integers(len(inner))]
     near = places[np.linalg.norm(places - centre, axis=1) < reach_mm]
     return grains_at(near, count, rng)
@@ -131,4 +131,4 @@ def _random_place(anatomy: Anatomy, own: tuple[int, ...], rng: np.random.Generat
         return None
     voxel = np.array(np.unravel_index(voxels[rng.integers(len(voxels))], anatomy.classes.shape))
     voxel = voxel + rng.uniform(-0.5, 0.5, 3)
-    return anatomy.classes.affine[:3, :3] @ voxel + anatomy.classes.affine[:3, 3]
+    return voxel_to_ras(anatomy.classes, voxel)

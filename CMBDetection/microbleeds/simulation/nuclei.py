@@ -6,6 +6,7 @@ shape and place carry no truth, only their iron matters, which makes them look l
 
 import numpy as np
 
+from ..geometry import voxel_to_ras
 from .anatomy import CEREBELLAR_WHITE, VENTRAL_DC, Anatomy
 from .protocol import slab_rotation
 from .shapes import NUCLEUS, Focus, Part, draw_bumps
@@ -43,8 +44,7 @@ def _nucleus(centre: np.ndarray, axes_mm: tuple[float, float, float], ppm: float
 
 def _centres(anatomy: Anatomy, tissue: int, side: int) -> list[np.ndarray]:
     """Return the middle (RAS mm) of a tissue on one side (-1 left, 1 right), an empty list where it has none."""
-    affine = anatomy.classes.affine
-    points = np.argwhere(anatomy.classes.data == tissue) @ affine[:3, :3].T + affine[:3, 3]
+    points = voxel_to_ras(anatomy.classes, np.argwhere(anatomy.classes.data == tissue))
     midline = np.median(points[:, 0]) if len(points) else 0
     own = points[(points[:, 0] - midline) * side > 0]
     return [own.mean(axis=0)] if len(own) else []

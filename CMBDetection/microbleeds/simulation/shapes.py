@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..geometry import apply_affine
+
 MICROBLEED = "microbleed"
 CALCIFICATION, MINERALISATION, CAVERNOMA = "calcification", "mineralisation", "cavernoma"
 INFARCT_RIM, AIR_INTERFACE = "infarct rim", "air interface"
@@ -152,7 +154,7 @@ def vessel_fraction(vessel: Vessel, grid: Grid) -> tuple[np.ndarray, np.ndarray]
         radii = vessel.radii_mm[own]
         points = vessel.points_ras[own][:, None] + radii[:, None, None] * _ball(count)
         volume = np.repeat(np.pi * radii**2 * vessel.step_mm[own] / count / voxel_mm3, count)
-        voxels = points.reshape(-1, 3) @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+        voxels = apply_affine(to_voxel, points.reshape(-1, 3))
         base = np.floor(voxels).astype(np.int64)
         part = voxels - base
         for corner in np.ndindex(2, 2, 2):

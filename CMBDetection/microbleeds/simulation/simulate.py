@@ -22,10 +22,10 @@ from .protocol import Grids, Protocol, make_grids
 from .qsm import Inversion, draw_inversion, susceptibility_map
 from .shapes import GHOST, PERIVASCULAR_SPACE, RINGING, Focus, Vessel, part_fraction, vessel_fraction
 from .subject import Subject
-from .surroundings import background_field, dephasing_of, sample_background
+from .surroundings import background_field, dephasing_of
 from .susceptibility import field_of
 from .tissue import field_factor, fine_maps, sample_linear
-from .truth import Effects, Row, Thing, artefacts_of, number_things, table, visible_regions
+from .truth import Effects, Thing, Truth, artefacts_of, number_things, truth_of
 from .weighted_images import minimum_intensity, r2star_map, susceptibility_weighted
 
 MAGNITUDE, PHASE, SWI, MINIMUM, QSM, R2STAR = "T2starw", "part-phase_T2starw", "swi", "minIP", "Chimap", "R2starmap"
@@ -44,17 +44,7 @@ OF_FULL_SIGNAL = 0.15
 _FLUID_DENSITY = 0.95
 _SMOOTH_TAPER = 0.5
 """Against an image with this taper ringing is told."""
-PEAK, PEAK_OVER_NOISE = 1.5, 2.5
-"""A thing is visible where its peak is this many times the above, and this many times the noise."""
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """Truth of one image: label maps (int32, value = number) of microbleeds and of everything, and the table."""
-
-    microbleeds: Volume
-    everything: Volume
-    rows: tuple[Row, ...]
+_PEAK, _PEAK_OVER_NOISE = 1.5, 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +63,14 @@ class _Stage:
 
     signal: np.ndarray
     susceptibility_ppm: np.ndarray | None
+
+
+def least_peak(noise: float, visible: float) -> float:
+    """Return the peak, in units of the least `visible` effect, from which a thing is seen in noise of the same unit.
+
+    It is 1.5 times that effect, and 2.5 times the noise.
+    """
+    return max(_PEAK, _PEAK_OVER_NOISE * noise / visible)
 
 
 def check_images(images: Collection[str], protocol: Protocol) -> None:
@@ -99,7 +97,8 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
     grids = make_grids(protocol, *(apply_affine(affine, np.argwhere(mask)[::97])
                                    for mask in (head, subject.anatomy.brain)))
     background = background_field(subject.anatomy, subject.air, threads)
-    stages, kspace = _form(subject, protocol, grids, sample_background(background, grids), QSM in images, threads)
+    on_fine = sample_linear(background.data, background.affine, grids.fine_shape, grids.fine_affine)
+    stages, kspace = _form(subject, protocol, grids, on_fine, QSM in images, threads)
     brain = sample_linear(subject.anatomy.brain, affine, grids.shape, grids.affine) > 0.5
     level = float(np.median(np.abs(stages[-1].signal)[brain])) if brain.any() else 1.0
     moved = kspace * motion_of_lines(protocol, grids, rng)
@@ -118,9 +117,9 @@ def simulate(subject: Subject, protocol: Protocol, images: Collection[str], rng:
 
     shown = {kind: Volume(image(kind), grids.affine) for kind in IMAGES if kind in images}
     things = number_things(subject, protocol, grids)
-    air = dephasing_of(background, protocol, grids) / VISIBLE_AIR_LOSS
+    air = dephasing_of(outside, protocol) / VISIBLE_AIR_LOSS
     truths = {kind: _truth(kind, shown[kind], things, stages, artefacts, air, len(subject.bleeds), brain, level,
-                           protocol, grids) for kind in READ_IMAGES if kind in shown}
+                           protocol) for kind in READ_IMAGES if kind in shown}
     return SimulatedScan(shown, truths, Volume(brain, grids.affine), inversion)
 
 
@@ -191,13 +190,13 @@ def _artefacts(still: np.ndarray, moved: np.ndarray, signal: np.ndarray, protoco
 
 def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_Stage],
            artefacts: dict[str, tuple[np.ndarray, np.ndarray]], air: np.ndarray, bleeds: int, brain: np.ndarray,
-           level: float, protocol: Protocol, grids: Grids) -> Truth:
+           level: float, protocol: Protocol) -> Truth:
     if kind == QSM:
         shown = [stage.susceptibility_ppm for stage in stages]
         others, own = (np.abs(after - before) / VISIBLE_PPM for before, after in zip(shown, shown[1:], strict=False))
         brain = brain & (image.data != 0)
         noise_ppm = 1.48 * np.median(np.abs(image.data - shown[-1])[brain]) if brain.any() else 0.0
-        effects = Effects(own, others, np.zeros_like(own), max(PEAK, PEAK_OVER_NOISE * noise_ppm / VISIBLE_PPM))
+        effects = Effects(own, others, np.zeros_like(own), least_peak(noise_ppm, VISIBLE_PPM))
     else:
         show = np.abs if kind == MAGNITUDE else partial(susceptibility_weighted, protocol=protocol)
 
@@ -207,8 +206,6 @@ def _truth(kind: str, image: Volume, things: tuple[Thing, ...], stages: list[_St
 
         tissue, with_others, with_bleeds = (show(stage.signal) for stage in stages)
         effects = Effects(taken(with_others, with_bleeds), taken(tissue, with_others), air,
-                          max(PEAK, PEAK_OVER_NOISE / protocol.signal_to_noise / VISIBLE_LOSS),
+                          least_peak(1 / protocol.signal_to_noise, VISIBLE_LOSS),
                           {name: taken(show(before), show(after)) for name, (before, after) in artefacts.items()})
-    only, everything = visible_regions(things, effects, bleeds, brain, protocol, grids)
-    rows = table(things, everything, image.voxel_volume_mm3)
-    return Truth(image.with_data(only), image.with_data(everything), rows)
+    return truth_of(image, things, effects, bleeds, brain, protocol)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from ..geometry import voxel_to_ras
 from ..volume import Volume
 from .anatomy import AIR, SKULL, Anatomy, brain_of
-from .protocol import Grids, Protocol
+from .protocol import Protocol
 from .shapes import AIR_INTERFACE, Focus, Part, draw_bumps, part_fraction
 from .susceptibility import field_of
-from .tissue import sample_linear
 
 AIR_PPM, BONE_PPM = 9.2, -2.1
 """Susceptibility relative to tissue, as in published phantoms (Marques et al. 2021)."""
@@ -58,7 +58,7 @@ def draw_air(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Focus, ...]:
                 continue
             axes = rng.uniform(*sinus.radius_mm) * rng.uniform(0.7, 1.3, 3)
             k = column[0] - (axes[2] + rng.uniform(*_WALL_MM)) / anatomy.classes.spacing[2]
-            centre = anatomy.classes.affine[:3, :3] @ [i, j, k] + anatomy.classes.affine[:3, 3]
+            centre = voxel_to_ras(anatomy.classes, [i, j, k])
             part = Part(centre, axes, np.eye(3), draw_bumps(rng, 0.15), AIR_PPM, 0.0, 0.0)
             spaces.append(Focus(AIR_INTERFACE, (part,)))
     return tuple(spaces)
@@ -116,18 +116,13 @@ def _filled(head: np.ndarray) -> np.ndarray:
     return head | closed[tuple(slice(n) for n in head.shape)]
 
 
-def sample_background(field: Volume, grids: Grids) -> np.ndarray:
-    """Return the background field (ppm) on the fine grid."""
-    return sample_linear(field.data, field.affine, grids.fine_shape, grids.fine_affine)
-
-
-def dephasing_of(field: Volume, protocol: Protocol, grids: Grids) -> np.ndarray:
+def dephasing_of(field_ppm: np.ndarray, protocol: Protocol) -> np.ndarray:
     """Return the share of signal (0 to 1) that the background field's gradient through the slice takes.
 
-    ``1 - |sinc(γ/2π·B0·G·d·TE)|`` with the field's gradient G along the slice normal over the thickness d.
+    ``1 - |sinc(γ/2π·B0·G·d·TE)|`` with the field's gradient G along the slice normal over the thickness d;
+    `field_ppm` is the field on the grid of the image.
     """
-    shown = sample_linear(field.data, field.affine, grids.shape, grids.affine)
-    gradient = np.gradient(shown, protocol.spacing[2], axis=2)
+    gradient = np.gradient(field_ppm, protocol.spacing[2], axis=2)
     turns = protocol.hertz_per_ppm * gradient * protocol.slice_mm * protocol.echo_times_ms[-1] / 1000
     return (1 - np.abs(np.sinc(turns))).astype(np.float32)
 

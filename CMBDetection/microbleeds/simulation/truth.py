@@ -6,6 +6,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from ..components import equivalent_diameter_mm
+from ..geometry import apply_affine
+from ..volume import Volume
 from .anatomy import regions_at
 from .protocol import Grids, Protocol
 from .shapes import AIR_INTERFACE, ARTEFACTS, GHOST, RINGING, Focus, Vessel, part_fraction
@@ -47,6 +49,15 @@ class Row:
 
 
 @dataclass(frozen=True, eq=False)
+class Truth:
+    """Truth of one image: label maps (int32, value = number) of microbleeds and of everything, and the table."""
+
+    microbleeds: Volume
+    everything: Volume
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Effects:
     """What the drawn things do to an image, (i, j, k) float32 in units of the least visible effect; 1 can be seen.
 
@@ -80,8 +91,16 @@ def number_things(subject: Subject, protocol: Protocol, grids: Grids) -> tuple[T
     return tuple(things)
 
 
-def visible_regions(things: tuple[Thing, ...], effects: Effects, bleeds: int, brain: np.ndarray, protocol: Protocol,
-                    grids: Grids) -> tuple[np.ndarray, np.ndarray]:
+def truth_of(image: Volume, things: tuple[Thing, ...], effects: Effects, bleeds: int, brain: np.ndarray,
+             protocol: Protocol) -> Truth:
+    """Return the truth on the grid of an image; see `visible_regions`."""
+    only, everything = visible_regions(things, effects, bleeds, brain, protocol)
+    rows = table(things, everything, image.voxel_volume_mm3)
+    return Truth(image.with_data(only), image.with_data(everything), rows)
+
+
+def visible_regions(things: tuple[Thing, ...], effects: Effects, bleeds: int, brain: np.ndarray,
+                    protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
     """Return the truth of one image: microbleeds alone, and everything; (i, j, k) int32, value = number.
 
     A voxel with a visible effect belongs to the nearest thing that has that kind of effect, if its source is within
@@ -131,14 +150,14 @@ def thing_of(number: int, thing: Focus | Vessel, point: np.ndarray, region: str,
     if isinstance(thing, Focus):
         strongest = max(thing.parts, key=lambda part: abs(part.susceptibility_ppm) * part.semi_axes_mm.prod())
         diameter, ppm = thing.diameter_mm, strongest.susceptibility_ppm
-        seeds = [np.array([part.centre_ras for part in thing.parts]) @ to_voxel[:3, :3].T + to_voxel[:3, 3]]
+        seeds = [apply_affine(to_voxel, np.array([part.centre_ras for part in thing.parts]))]
         for part in thing.parts:
             box, fraction = part_fraction(part, (grids.shape, grids.affine))
             seeds.append(np.argwhere(fraction > 0) + [side.start for side in box])
         seeds = np.concatenate(seeds)
     else:
         diameter, ppm = 2 * float(thing.radii_mm.max(initial=0)), thing.susceptibility_ppm
-        seeds = thing.points_ras @ to_voxel[:3, :3].T + to_voxel[:3, 3]
+        seeds = apply_affine(to_voxel, thing.points_ras)
     return Thing(number, thing.kind, tuple(point.tolist()), diameter, ppm, region, seeds)
 
 
