@@ -25,6 +25,7 @@ from .errors import InputError, SettingsError
 from .findings import DetectionResult, Provenance
 from .modality import decide_modality
 from .read_write import Scan
+from .reference_prepare import prepare_as_reference
 from .settings import MODALITIES
 from .step0_prepare import find_brain, prepare
 from .step1_candidates import find_candidates
@@ -36,6 +37,8 @@ from .weights import Model
 Progress = Callable[[str, str, float], None]
 """Called with the step, a short text for the user, and the finished fraction of the scan."""
 
+_PREPARE = {"microbleeds": prepare, "reference": prepare_as_reference}
+"""Step 0 by the architecture of the model: networks need the images that they were trained on."""
 _BEGINS = {"brain": 0.0, "prepare": 0.1, "candidates": 0.3, "classify": 0.88, "cleanup": 0.96, "end": 1.0}
 """Share of the time at which each step begins."""
 
@@ -79,7 +82,7 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
             brain = find_brain(volume, mask, device)
             modality, reason = _choose_modality(modality, scan, brain)
         with clock.step("prepare", "Bias field, intensities, radial symmetry"):
-            prepared = prepare(volume, brain, modality, settings.prepare, clock.tell)
+            prepared = _PREPARE[model.architecture](volume, brain, modality, settings.prepare, clock.tell)
     except InputError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     if "undecided" in reason:
