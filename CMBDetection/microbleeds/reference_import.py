@@ -32,8 +32,8 @@ _LIMITS = {
 
 
 def _operating_point(detector_threshold: float, student_threshold: float) -> dict[str, Any]:
-    return {**_LIMITS, "classify": {"threshold": student_threshold}, "candidates": {
-        "threshold": detector_threshold, "tile_voxels": [48, 48, 48], "overlap": 0.0, "hidden_rim_voxels": 2}}
+    return {**_LIMITS, "candidates": {"threshold": detector_threshold, "overlap": 0.0},
+            "classify": {"threshold": student_threshold}}
 
 
 OPERATING_POINTS = {"balanced": _operating_point(0.2, 0.5), "sensitive": _operating_point(0.2, 0.2)}

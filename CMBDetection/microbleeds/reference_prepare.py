@@ -16,8 +16,7 @@ radial symmetry         the same (`reference_symmetry`), of the image before inv
 tight crop              the same: the box around the brain
 ======================  ===============================================================================================
 
-The rim of the brain that the detector does not see, its tiles and all thresholds are settings of the
-model's card. Of `PrepareSettings` only the bias field's apply.
+Of `PrepareSettings` only the bias field's apply.
 """
 
 import numpy as np

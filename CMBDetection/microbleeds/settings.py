@@ -47,22 +47,14 @@ class CandidateSettings:
 
     threshold: float = 0.2
     """Detector probability from which a voxel belongs to a candidate."""
-    tile_voxels: tuple[int, int, int] = (96, 96, 32)
-    """Largest box that the detector sees at once; multiples of `networks.TILE_MULTIPLES`."""
     overlap: float = 0.25
     """Share of a tile that overlaps its neighbour."""
-    hidden_rim_voxels: int = 0
-    """The image is blanked for the detector this far into the brain, for networks trained so."""
     max_candidates: int = 5000
     """The most probable ones are kept when there are more."""
 
     def __post_init__(self):
         _check(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
-        object.__setattr__(self, "tile_voxels", tuple(int(n) for n in self.tile_voxels))
-        _check(len(self.tile_voxels) == 3 and min(self.tile_voxels) > 0 and not any(n % 4 for n in self.tile_voxels),
-               "tile_voxels", self.tile_voxels, "three multiples of 4 > 0")
         _check(0 <= self.overlap < 1, "overlap", self.overlap, "in [0, 1)")
-        _check(self.hidden_rim_voxels >= 0, "hidden_rim_voxels", self.hidden_rim_voxels, ">= 0")
         _check(self.max_candidates > 0, "max_candidates", self.max_candidates, "> 0")
 
 

@@ -43,25 +43,18 @@ class Candidate:
 
 
 def find_candidates(prepared: Prepared, detector: nn.Module, settings: CandidateSettings, device: str,
-                    progress: Callable[[float], None]) -> tuple[Candidate, ...]:
-    """Run the detector over the brain and cut its map into candidates, most probable first."""
-    channels = (_without_rim(prepared, settings.hidden_rim_voxels), prepared.symmetry.data)
-    probability = probability_map(detector, channels, prepared.brain.data, settings.tile_voxels, settings.overlap,
-                                  device, progress)
+                    progress: Callable[[float], None], run: Callable[..., np.ndarray] = probability_map,
+                    ) -> tuple[Candidate, ...]:
+    """Run the detector over the brain and cut its map into candidates, most probable first.
+
+    `run` brings the detector over the volume; networks of others have their own way.
+    """
+    channels = (prepared.image.data, prepared.symmetry.data)
+    probability = run(detector, channels, prepared.brain.data, settings.overlap, device, progress)
     regions = cut_into_regions(probability, prepared.image.spacing, settings.threshold)
     candidates = [_candidate(voxels, probability, prepared) for voxels in regions]
     candidates.sort(key=lambda candidate: (-candidate.detector_probability, candidate.position_ras))
     return tuple(candidates[:settings.max_candidates])
-
-
-def _without_rim(prepared: Prepared, width_voxels: int) -> np.ndarray:
-    """Return the working image (i, j, k) with 0 in a rim of the brain; the faces of the array are no rim."""
-    if width_voxels == 0:
-        return prepared.image.data
-    grid = np.indices((2 * width_voxels + 1,) * 3) - width_voxels
-    ball = (grid**2).sum(axis=0) <= width_voxels**2
-    inner = ndimage.binary_erosion(prepared.brain.data, ball, border_value=1)
-    return np.where(inner, prepared.image.data, 0).astype(np.float32)
 
 
 def _candidate(voxels: np.ndarray, probability: np.ndarray, prepared: Prepared) -> Candidate:

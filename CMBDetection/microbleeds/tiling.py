@@ -9,12 +9,13 @@ from torch import nn
 
 from .networks import TILE_MULTIPLES
 
+TILE_SHAPE = (96, 96, 32)
+"""In voxels; multiples of `networks.TILE_MULTIPLES`."""
 TILES_PER_BATCH = 2
 _LEAST_WEIGHT = 1e-4
 
 
-def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: np.ndarray,
-                    tile: tuple[int, int, int], overlap: float, device: str,
+def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: np.ndarray, overlap: float, device: str,
                     progress: Callable[[float], None]) -> np.ndarray:
     """Run a voxel-wise network over a volume.
 
@@ -29,8 +30,6 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
         (n, channels, i, j, k) float32 to logits (n, 2, i, j, k); sizes multiples of `networks.TILE_MULTIPLES`.
     channels : sequence of (i, j, k) float32 arrays
     brain : (i, j, k) bool array
-    tile : (3,) int
-        Largest tile in voxels; multiples of `networks.TILE_MULTIPLES`.
     overlap : float
         Share of a tile that overlaps the next, in [0, 1).
     device : str
@@ -44,9 +43,8 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
         Probability of the second class, in [0, 1]; 0 outside the brain.
     """
     network = network.eval().to(device, memory_format=torch.channels_last_3d)
-    shape = tile_shape(brain.shape, tile)
-    tiles = [start for start in tile_starts(brain.shape, tile, overlap)
-             if brain[_slices(start, shape, brain.shape)].any()]
+    shape = tile_shape(brain.shape)
+    tiles = [start for start in tile_starts(brain.shape, overlap) if brain[_slices(start, shape, brain.shape)].any()]
     window = _window(shape)
     total, weight = np.zeros(brain.shape, np.float32), np.zeros(brain.shape, np.float32)
     for first in range(0, len(tiles), TILES_PER_BATCH):
@@ -73,19 +71,18 @@ def probabilities(network: nn.Module, patches: np.ndarray, device: str) -> np.nd
         return torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
 
 
-def tile_shape(shape: tuple[int, int, int], tile: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the size of the tiles for a volume: `tile`, or less where the volume is smaller."""
-    return tuple(min(largest, -(-size // multiple) * multiple)
-                 for largest, size, multiple in zip(tile, shape, TILE_MULTIPLES, strict=True))
+def tile_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the size of the tiles for a volume: `TILE_SHAPE`, or less where the volume is smaller."""
+    return tuple(min(tile, -(-size // multiple) * multiple)
+                 for tile, size, multiple in zip(TILE_SHAPE, shape, TILE_MULTIPLES, strict=True))
 
 
-def tile_starts(shape: tuple[int, int, int], tile: tuple[int, int, int],
-                overlap: float) -> list[tuple[int, int, int]]:
+def tile_starts(shape: tuple[int, int, int], overlap: float) -> list[tuple[int, int, int]]:
     """Return the first voxel of every tile; multiples of `TILE_MULTIPLES`, together covering the volume."""
     axes = []
-    for size, edge, multiple in zip(shape, tile_shape(shape, tile), TILE_MULTIPLES, strict=True):
-        room = -(-size // multiple) * multiple - edge
-        step = max(multiple, int(edge * (1 - overlap)) // multiple * multiple)
+    for size, tile, multiple in zip(shape, tile_shape(shape), TILE_MULTIPLES, strict=True):
+        room = -(-size // multiple) * multiple - tile
+        step = max(multiple, int(tile * (1 - overlap)) // multiple * multiple)
         count = -(-room // step) + 1
         # spread evenly, in whole multiples; rounding down never widens a gap beyond `step`, itself a multiple
         axes.append([room * n // max(count - 1, 1) // multiple * multiple for n in range(count)])

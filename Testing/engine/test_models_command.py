@@ -73,7 +73,6 @@ def test_an_imported_model_detects(capsys, tmp_path, models):
     assert kept["volume_mm3"] == pytest.approx(7) and kept["probability"] == pytest.approx(1 / (1 + np.exp(-2)))
     assert kept["detector_probability"] == pytest.approx(1 / (1 + np.exp(8 - 20 * 0.7)), abs=1e-2)
     assert removed["removed_by"] == "step3_cleanup: volume"
-    assert result["provenance"]["parameters"]["candidates"]["tile_voxels"] == [48, 48, 48]
     assert result["provenance"]["model_name"] == "bright"
 
 
