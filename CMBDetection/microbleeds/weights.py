@@ -28,8 +28,9 @@ from .settings import Settings
 
 DEFAULT_MODEL = "implants-0.1"
 REFERENCE = "reference"
-_NETWORKS = {DEFAULT_ARCHITECTURE: {"detector": Detector, "student": Student},
-             REFERENCE: {"detector": ReferenceDetector, "student": ReferenceStudent}}
+_NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
+    DEFAULT_ARCHITECTURE: {"detector": Detector, "student": Student},
+    REFERENCE: {"detector": ReferenceDetector, "student": ReferenceStudent}}
 
 
 @dataclass(frozen=True, eq=False)
