@@ -5,6 +5,7 @@ from pathlib import Path
 
 import slicer
 import vtk
+from microbleeds.model_folders import detection_models
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -24,7 +25,7 @@ class Panel(VTKObservationMixin):
     def __init__(self, layout, command=None, models=None, ensureTorch=dependencies.ensureTorch):
         VTKObservationMixin.__init__(self)
         self._command = command or defaultCommand()
-        self._models = parameters.detectionModels() if models is None else models
+        self._models = detection_models() if models is None else models
         self._ensureTorch = ensureTorch
         self._parameterNode = None
         self._shown = (None, None)

@@ -1,8 +1,5 @@
 """What the panel remembers in the scene, and the choices it offers."""
 
-import json
-
-from microbleeds.resources import resource_path
 from microbleeds.settings import MODALITIES, OPERATING_POINTS
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
@@ -38,17 +35,3 @@ def operatingPointChoices() -> list[tuple[str, str]]:
     """Return (value, text) pairs."""
     texts = {"balanced": _("Balanced"), "sensitive": _("Sensitive")}
     return [(value, texts.get(value, value.capitalize())) for value in OPERATING_POINTS]
-
-
-def detectionModels() -> list[tuple[str, str]]:
-    """Return (folder name, title) of each installed detection model."""
-    try:
-        folder = resource_path("Models")
-    except FileNotFoundError:
-        return []
-    models = []
-    for path in sorted(folder.glob("*/model.json")):
-        card = json.loads(path.read_text(encoding="utf-8"))
-        if card.get("kind") == "detection":
-            models.append((path.parent.name, card.get("title", path.parent.name)))
-    return models

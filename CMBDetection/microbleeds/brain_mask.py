@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from .errors import ModelError
 from .geometry import from_canonical, to_canonical
+from .model_folders import CARD, read_card
 from .resources import resource_path
 from .volume import Volume
-from .weights import CARD, read_card, read_checked_state
+from .weights import read_checked_state
 
 MODEL = "Models/brain-mask"
 WORKING_SPACING_MM = 2.5

@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, evaluate, simulate and implant.
+"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant and models.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import __version__
 from .batch import CANCELLED, OK, Job, make_folder, run_scans, tell
+from .models_command import add_models_command
 from .progress import Reporter, make_reporter
 from .resources import resource_path
 from .settings import MODALITIES, OPERATING_POINTS
@@ -93,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     implant = commands.add_parser("implant", help="put simulated microbleeds and mimics into scans of your own")
     _add_implant_options(implant)
     implant.set_defaults(command=_implant)
+
+    add_models_command(commands)
     return parser
 
 

@@ -25,17 +25,22 @@ from .errors import InputError, SettingsError
 from .findings import DetectionResult, Provenance
 from .modality import decide_modality
 from .read_write import Scan
+from .reference_prepare import prepare_as_reference
+from .reference_tiling import reference_probability_map
 from .settings import MODALITIES
 from .step0_prepare import find_brain, prepare
 from .step1_candidates import find_candidates
 from .step2_classify import classify
 from .step3_cleanup import removal_rules
+from .tiling import probability_map
 from .volume import Volume
 from .weights import Model
 
 Progress = Callable[[str, str, float], None]
 """Called with the step, a short text for the user, and the finished fraction of the scan."""
 
+_WAYS = {"microbleeds": (prepare, probability_map), "reference": (prepare_as_reference, reference_probability_map)}
+"""Step 0, and how the detector is run, by the architecture of the model: as its networks were trained."""
 _BEGINS = {"brain": 0.0, "prepare": 0.1, "candidates": 0.3, "classify": 0.88, "cleanup": 0.96, "end": 1.0}
 """Share of the time at which each step begins."""
 
@@ -73,19 +78,21 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
         If the modality, operating point or device is not available.
     """
     settings, device, clock = model.settings(operating_point), choose_device(device), _Clock(progress)
+    prepare_scan, run_detector = _WAYS[model.architecture]
     volume, warnings = scan.volume, list(scan.warnings)
     try:
         with clock.step("brain", "Brain mask", shown_as="prepare"):
             brain = find_brain(volume, mask, device)
             modality, reason = _choose_modality(modality, scan, brain)
         with clock.step("prepare", "Bias field, intensities, radial symmetry"):
-            prepared = prepare(volume, brain, modality, settings.prepare, clock.tell)
+            prepared = prepare_scan(volume, brain, modality, settings.prepare, clock.tell)
     except InputError as error:
         raise InputError(f"{scan.path.name}: {error}") from error
     if "undecided" in reason:
         warnings.append(reason)
     with clock.step("candidates", "Detector"):
-        candidates = find_candidates(prepared, model.detector, settings.candidates, device, clock.advance)
+        candidates = find_candidates(prepared, model.detector, settings.candidates, device, clock.advance,
+                                     run_detector)
     if len(candidates) == settings.candidates.max_candidates:
         warnings.append(f"Only the {len(candidates)} most probable candidates were looked at; check the image and the "
                         "brain mask.")

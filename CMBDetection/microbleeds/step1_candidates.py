@@ -43,10 +43,14 @@ class Candidate:
 
 
 def find_candidates(prepared: Prepared, detector: nn.Module, settings: CandidateSettings, device: str,
-                    progress: Callable[[float], None]) -> tuple[Candidate, ...]:
-    """Run the detector over the brain and cut its map into candidates, most probable first."""
+                    progress: Callable[[float], None], run: Callable[..., np.ndarray] = probability_map,
+                    ) -> tuple[Candidate, ...]:
+    """Run the detector over the brain and cut its map into candidates, most probable first.
+
+    `run` brings the detector over the volume; networks of others have their own way.
+    """
     channels = (prepared.image.data, prepared.symmetry.data)
-    probability = probability_map(detector, channels, prepared.brain.data, settings.overlap, device, progress)
+    probability = run(detector, channels, prepared.brain.data, settings.overlap, device, progress)
     regions = cut_into_regions(probability, prepared.image.spacing, settings.threshold)
     candidates = [_candidate(voxels, probability, prepared) for voxels in regions]
     candidates.sort(key=lambda candidate: (-candidate.detector_probability, candidate.position_ras))

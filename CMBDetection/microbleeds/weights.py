@@ -6,11 +6,13 @@ The card of a detection model::
      "files": {"detector": {"file": "detector.pt", "sha256": "..."}, "student": {...}},
      "networks": {"detector": {"width": 16}, "student": {"width": 16}},
      "operating_points": {"balanced": {"candidates": {"threshold": 0.3}}, "sensitive": {}}}
+
+``"architecture": "reference"`` says that the networks are MicrobleedNet's (`reference_networks`), whose size is fixed
+(``{}``), and that scans are prepared for them in its way (`reference_prepare`). Without it the networks are ours.
 """
 
 import hashlib
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,16 @@ import torch
 from torch import nn
 
 from .errors import ModelError, SettingsError
+from .model_folders import CARD, DEFAULT_ARCHITECTURE, DETECTION, find_model, read_card
 from .networks import Detector, Student
-from .resources import resource_path
+from .reference_networks import ReferenceDetector, ReferenceStudent
 from .settings import Settings
 
 DEFAULT_MODEL = "implants-0.1"
-CARD = "model.json"
-_NETWORKS = {"detector": Detector, "student": Student}
+REFERENCE = "reference"
+_NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
+    DEFAULT_ARCHITECTURE: {"detector": Detector, "student": Student},
+    REFERENCE: {"detector": ReferenceDetector, "student": ReferenceStudent}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +45,8 @@ class Model:
     detector, student : nn.Module
     operating_points : dict
         Settings by the name of the operating point.
+    architecture : {"microbleeds", "reference"}
+        Whose networks they are; decides how a scan is prepared for them.
     """
 
     name: str
@@ -47,6 +54,7 @@ class Model:
     detector: nn.Module
     student: nn.Module
     operating_points: dict[str, Settings]
+    architecture: str = DEFAULT_ARCHITECTURE
 
     def settings(self, operating_point: str) -> Settings:
         """Return the settings of an operating point.
@@ -72,18 +80,20 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
     """
     folder = _find_folder(name_or_folder)
     card = read_card(folder)
-    if card.get("kind") != "detection":
+    if card.get("kind") != DETECTION:
         raise ModelError(f"{folder / CARD} is not the card of a detection model; choose another model.")
     try:
         files, sizes = card["files"], card["networks"]
+        architecture = card.get("architecture", DEFAULT_ARCHITECTURE)
+        networks = _NETWORKS[architecture]
         points = {str(name): Settings.from_json(value) for name, value in card["operating_points"].items()}
-        made = {part: network(width=sizes[part]["width"]) for part, network in _NETWORKS.items()}
-        entries = [files[part] for part in _NETWORKS]
+        made = {part: network(**sizes[part]) for part, network in networks.items()}
+        entries = [files[part] for part in networks]
         name = str(card["name"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, SettingsError) as error:
         raise ModelError(f"{folder / CARD} is not a complete card ({type(error).__name__}: {error}); correct it or use "
                          "another model.") from error
-    for part, entry in zip(_NETWORKS, entries, strict=True):
+    for part, entry in zip(networks, entries, strict=True):
         state = read_checked_state(folder, entry)
         try:
             made[part].load_state_dict(state)
@@ -91,7 +101,7 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
             raise ModelError(f"{folder / entry['file']} does not hold the {part} network that {CARD} describes; train "
                              "it again or use another model.") from error
     digest = hashlib.sha256(b"".join((folder / entry["file"]).read_bytes() for entry in entries)).hexdigest()
-    return Model(name, digest, made["detector"].eval(), made["student"].eval(), points)
+    return Model(name, digest, made["detector"].eval(), made["student"].eval(), points, architecture)
 
 
 def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -130,28 +140,4 @@ def _find_folder(name_or_folder: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise ModelError(f"{folder} has no {CARD}; give the folder of a model, or its name.")
-    try:
-        return resource_path(f"Models/{name_or_folder}")
-    except FileNotFoundError:
-        raise ModelError(f"There is no model {name_or_folder}; give the name of an installed model, such as "
-                         f"{DEFAULT_MODEL}, or its folder.") from None
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """Read the card of a model of any kind.
-
-    Raises
-    ------
-    ModelError
-        If it is missing or not a JSON object.
-    """
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON or is damaged; install the model again.") from error
-    if not isinstance(card, dict):
-        raise ModelError(f"{path} is not the card of a detection model; choose another model.")
-    return card
+    return find_model(str(name_or_folder)).folder

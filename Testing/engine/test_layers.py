@@ -9,9 +9,10 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
     "words of the domain": "errors volume findings settings resources progress",
-    "tools": "geometry components image_files dicom_series read_write radial_symmetry networks tiling weights",
+    "tools": "model_folders geometry components image_files dicom_series read_write radial_symmetry reference_symmetry "
+             "networks reference_networks tiling reference_tiling weights reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
-    "the method": "step0_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
+    "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "outputs snapshots report batch",
     "simulation": "simulation.anatomy simulation.shapes simulation.protocol simulation.susceptibility "
                   "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
@@ -24,13 +25,14 @@ LAYERS = {
     "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "
                 "training.sampling training.losses "
                 "training.fit training.operating_points training.train_models",
-    "doors": "cli __main__",
+    "doors": "models_command cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
          if path.name != "__init__.py"}
 
-WITH_TORCH = {"networks", "weights", "tiling", "brain_mask", "step1_candidates", "step2_classify", "pipeline"}
+WITH_TORCH = {"networks", "reference_networks", "weights", "reference_import", "tiling", "reference_tiling",
+              "brain_mask", "step1_candidates", "step2_classify", "pipeline"}
 ALLOWED = {"numpy", "scipy", "SimpleITK", "torch"}
 
 

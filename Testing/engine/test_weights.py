@@ -71,6 +71,9 @@ def test_a_damaged_file_is_never_unpickled(model_folder, monkeypatch):
     lambda card: card["operating_points"].update(balanced={"cleaning": {}}),
     lambda card: card.update(operating_points=[]),
     lambda card: card.update(kind="brain-mask"),
+    lambda card: card.update(architecture="other"),
+    lambda card: card.update(architecture="reference"),
+    lambda card: card.update(architecture=["reference"]),
     lambda card: card["files"]["student"].update(file="missing.pt"),
     lambda card: card["files"].update(student=card["files"]["detector"]),
 ])

@@ -8,8 +8,9 @@ import unittest
 
 import numpy as np
 import slicer
-from CMBDetectionLib import dependencies, findingsMarkups, parameters
+from CMBDetectionLib import dependencies, findingsMarkups
 from CMBDetectionLib.engineProcess import defaultCommand
+from microbleeds.model_folders import detection_models
 from panelCase import PanelTestCase, findingsNode
 
 ENGINE_IS_COMPLETE = importlib.util.find_spec("microbleeds.pipeline") is not None
@@ -30,10 +31,10 @@ def _headVolume(name="true engine"):
 
 
 @unittest.skipUnless(dependencies.torchIsInstalled(), "PyTorch is not installed")
-@unittest.skipUnless(ENGINE_IS_COMPLETE and parameters.detectionModels(), "the engine or its model is missing")
+@unittest.skipUnless(ENGINE_IS_COMPLETE and detection_models(), "the engine or its model is missing")
 class EngineChildTest(PanelTestCase):
     def makeTruePanel(self):
-        return self.makePanel(command=defaultCommand(), models=parameters.detectionModels(),
+        return self.makePanel(command=defaultCommand(), models=detection_models(),
                               ensureTorch=dependencies.ensureTorch)
 
     def start(self, panel, volume):

@@ -31,6 +31,16 @@ class DetectionTest(PanelTestCase):
         self.assertTrue(panel.ui.detectButton.isEnabled())
         self.assertFalse(self.makePanel(models=[]).ui.detectButton.isEnabled())
 
+    def test_modelsOfTheUserAreOfferedAfterTheBundledOne(self):
+        card = Path(self.folder.name) / "site" / "model.json"
+        card.parent.mkdir()
+        card.write_text(json.dumps({"kind": "detection", "title": "Our site"}))
+        with mock.patch.dict(os.environ, {"CMBDETECT_MODELS": self.folder.name}):
+            combo = self.makePanel(models=None).ui.modelCombo
+        self.assertEqual(combo.findText("Our site"), combo.count - 1)
+        self.assertEqual(combo.findData("site"), combo.count - 1)
+        self.assertGreater(combo.count, 1)
+
     def test_theVolumeInViewIsOffered(self):
         panel, volume = self.makePanel(), makeVolume()
         slicer.util.setSliceViewerLayers(background=volume)
