@@ -56,11 +56,9 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float | None:
     ----------
     Naeini et al. 2015, AAAI, p. 2901; Guo et al. 2017, ICML, PMLR 70:1321, equation 3.
     """
-    filled = [item for item in bins if item.count]
-    if not filled:
-        return None
-    return (sum(item.count * abs(item.mean_probability - item.share_true) for item in filled)
-            / sum(item.count for item in filled))
+    gaps = [(item.count, abs(item.mean_probability - item.share_true)) for item in bins
+            if item.mean_probability is not None and item.share_true is not None]
+    return sum(count * gap for count, gap in gaps) / sum(count for count, _ in gaps) if gaps else None
 
 
 def bootstrap_ece(groups: Sequence[tuple[np.ndarray, np.ndarray]], bins: int = 10) -> tuple[float, float] | None:
