@@ -1,0 +1,82 @@
+"""Label maps of microbleeds that other programs made: grids, values, and lesions apart from each other."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..components import label_components
+from ..errors import InputError
+from ..geometry import from_canonical, to_canonical
+from ..image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES, read_image
+from ..read_write import scan_stem
+from ..volume import Volume
+
+BRAIN_NAMES = ("_desc-brain_mask", "_brain_mask", "_brainmask")
+"""What follows the stem in the name of a brain mask beside an image."""
+
+
+def image_files(folder: Path, recursive: bool = False) -> list[Path]:
+    """Return the image files in a folder, sorted; hidden ones are left out. A folder that is missing holds none."""
+    files = folder.rglob("*") if recursive else folder.glob("*")
+    return sorted(path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES) and path.is_file()
+                  and not path.name.startswith("."))
+
+
+def brain_beside(image: Path) -> Path | None:
+    """Return the brain mask that lies beside an image, None if there is none."""
+    names = [f"{scan_stem(image)}{ending}{suffix}" for ending in BRAIN_NAMES for suffix in IMAGE_SUFFIXES]
+    return next((path for path in map(image.with_name, names) if path.exists()), None)
+
+
+def lies_on(label_map: Volume, grid: Volume) -> bool:
+    """Whether a map is on a grid; its axes may come in another order, as Slicer saves left-handed images."""
+    return to_canonical(grid).same_grid(to_canonical(label_map), GRID_TOLERANCE_MM)
+
+
+def read_map(path: Path, grid: Volume, image: Path) -> np.ndarray:
+    """Read a map on the grid of an image.
+
+    Parameters
+    ----------
+    path : Path
+    grid, image : Volume, Path
+        The image, and where it was read.
+
+    Returns
+    -------
+    (i, j, k) float32 array
+        0 where the file has NaN: some exports write it outside the brain.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or lies on another grid.
+    """
+    values = read_image(path).volume
+    if not lies_on(values, grid):
+        raise InputError(f"{path} (shape {values.shape}) is not on the grid of {image} (shape {grid.shape}); resample "
+                         "it to the scan.")
+    data = from_canonical(to_canonical(grid).with_data(to_canonical(values).data), grid).data
+    return np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def read_lesions(path: Path, grid: Volume, image: Path) -> np.ndarray:
+    """Read a map of microbleeds.
+
+    Returns
+    -------
+    (i, j, k) int32 array
+        The numbers of the map, or, where it has one value only, of its 26-connected regions.
+
+    Raises
+    ------
+    InputError
+        If a value is negative or not a whole number, or see `read_map`.
+    """
+    values = read_map(path, grid, image)
+    whole = np.rint(values)
+    if not np.allclose(whole, values, rtol=0, atol=1e-3) or values.min() < -0.5:
+        raise InputError(f"{path} holds values that are negative or not whole numbers; give a label map with 0 for "
+                         "background and 1 or more for microbleeds.")
+    numbers = np.unique(whole[whole > 0])
+    return label_components(whole > 0)[0] if numbers.size == 1 else whole.astype(np.int32)
