@@ -1,0 +1,104 @@
+"""Plain folders of images and label maps: ``images`` and ``labels``, nnU-Net's pair of folders, or side by side."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..read_write import scan_stem
+from ..volume import Volume
+from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_lesions
+from .labelled_scans import LabelledScan, ScanTruth, subject_of, truth_of_lesions
+
+FOLDERS = "folders"
+LABEL_NAMES = ("_desc-cmb_truth", "_desc-cmb_dseg", "_dseg", "_label", "_mask", "_seg", "_cmb")
+"""What may follow the stem of an image in the name of its label map; capitals do not matter."""
+_PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
+_CHANNEL = re.compile(r"_(\d{4})$")
+"""nnU-Net numbers the channels of an image; the first one is 0000."""
+
+
+def is_folders(folder: Path) -> bool:
+    """Whether a folder holds images and label maps in one of these ways."""
+    return _pair_in(folder) is not None or any(map(_without_label_name, map(scan_stem, _images(folder, True))))
+
+
+def find_in_folders(folder: Path, clean_scans: bool) -> list[LabelledScan]:
+    """Return the images with their label maps; an image without one, or the reverse, names the file that is missing.
+
+    Of the label maps, numbered ones keep their numbers and those of one value are split into 26-connected regions.
+    """
+    pair = _pair_in(folder)
+    matched = _match_beside(_images(folder, True)) if pair is None else _match_pair(*pair)
+    return [LabelledScan(name=scan_stem(image), subject=_subject(image, folder), image=image, modality="auto",
+                         brain=brain_beside(image), truth=label, layout=FOLDERS, reader=_read, maps=(label,),
+                         clean_allowed=clean_scans) for image, label in matched]
+
+
+def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
+    return truth_of_lesions(read_lesions(scan.truth, volume, scan.image))
+
+
+def _pair_in(folder: Path) -> tuple[Path, Path] | None:
+    return next(((folder / images, folder / labels) for images, labels in _PAIRS
+                 if (folder / images).is_dir() or (folder / labels).is_dir()), None)
+
+
+def _images(folder: Path, recursive: bool) -> list[Path]:
+    """Return the image files in a folder that are no brain masks."""
+    return [path for path in image_files(folder, recursive) if not scan_stem(path).lower().endswith(BRAIN_NAMES)]
+
+
+def _subject(image: Path, folder: Path) -> str:
+    """Return the person; a folder "sub-XXX" tells it where the name of the file does not."""
+    stem = scan_stem(image).removesuffix("_0000")
+    own = subject_of(stem)
+    around = subject_of(image.parent.relative_to(folder).as_posix())
+    return around if own == stem and around.startswith("sub-") else own
+
+
+def _without_label_name(stem: str) -> str:
+    """Return the stem of the image that a label map of this stem belongs to, "" if it is not named like one."""
+    ending = next((ending for ending in LABEL_NAMES if stem.lower().endswith(ending)), "")
+    return stem[:len(stem) - len(ending)] if ending else ""
+
+
+def _match_pair(images: Path, labels: Path) -> list[tuple[Path, Path]]:
+    """Match the files of two folders by their names; several label maps of one image come one by one."""
+    stems = {scan_stem(path) for path in _images(images, False)}
+    bases: dict[str, list[Path]] = {}
+    for path in _images(labels, False):
+        stem = scan_stem(path)
+        known = stem in stems or f"{stem}_0000" in stems
+        bases.setdefault(stem if known else _without_label_name(stem) or stem, []).append(path)
+    matched, used = [], set()
+    for image in _images(images, False):
+        stem = scan_stem(image)
+        channel = _CHANNEL.search(stem)
+        base = stem[:channel.start()] if channel and stem not in bases else stem
+        if channel and channel[1] != "0000" and base != stem and base in bases:
+            continue
+        base = base if base in bases else stem
+        used.add(base)
+        expected = base.removesuffix("_0000") if images.name == "imagesTr" else base
+        matched += [(image, label) for label in bases.get(base, [labels / f"{expected}.nii.gz"])]
+    return matched + [(images / label.name, label) for base in bases if base not in used for label in bases[base]]
+
+
+def _match_beside(files: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Match files that lie beside each other; "S_cmb" is a label map unless it has one of its own."""
+    labels: dict[Path, list[Path]] = {}
+    for path in files:
+        base = _without_label_name(scan_stem(path))
+        if base:
+            labels.setdefault(path.with_name(base), []).append(path)
+    images: dict[Path, list[Path]] = {}
+    for path in files:
+        place = path.with_name(scan_stem(path))
+        if place in labels or not _without_label_name(place.name):
+            images.setdefault(place, []).append(path)
+    matched = []
+    for place in sorted({*images, *labels}):
+        own = [label for label in labels.get(place, ()) if label.with_name(scan_stem(label)) not in images]
+        matched += [(image, label) for image in images.get(place, [place.with_name(f"{place.name}.nii.gz")])
+                    for label in own or [place.with_name(f"{place.name}_dseg.nii.gz")]]
+    return matched
