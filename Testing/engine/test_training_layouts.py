@@ -93,6 +93,16 @@ def test_maps_in_another_axis_order_come_back_on_the_grid_of_the_image(tmp_path)
     assert truth.lesions.shape == SHAPE and (truth.lesions[A] == 1).all() and truth.lesions.sum() == 8
 
 
+def test_nothing_is_marked_where_a_map_has_no_number(tmp_path):
+    volume = noise()
+    marks = label_map(volume, (1, A)).data.astype(np.float32)
+    marks[B] = np.nan
+    write_image(tmp_path / "s.nii.gz", volume)
+    write_image(tmp_path / "s_dseg.nii.gz", volume.with_data(marks))
+    _, truth = only(tmp_path)
+    assert (truth.lesions[A] == 1).all() and truth.lesions.sum() == 8
+
+
 def test_maps_that_are_no_label_maps_are_refused(tmp_path):
     volume = noise()
     write_image(tmp_path / "s.nii.gz", volume)
