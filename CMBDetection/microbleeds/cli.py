@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant and models.
+"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant, train, crossvalidate and models.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -20,6 +20,7 @@ from .models_command import add_models_command
 from .progress import Reporter, make_reporter
 from .resources import resource_path
 from .settings import MODALITIES, OPERATING_POINTS
+from .training_commands import add_training_commands
 
 SAMPLE = "Sample/simulated_T2star.nii.gz"
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_implant_options(implant)
     implant.set_defaults(command=_implant)
 
+    add_training_commands(commands)
     add_models_command(commands)
     return parser
 

@@ -97,7 +97,8 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
         warnings.append(f"Only the {len(candidates)} most probable candidates were looked at; check the image and the "
                         "brain mask.")
     with clock.step("classify", "Classifier"):
-        candidates = classify(candidates, prepared, model.student, settings.classify, device, clock.advance)
+        candidates = classify(candidates, prepared, model.student, settings.classify, model.calibration, device,
+                              clock.advance)
     with clock.step("cleanup", "Clean-up"):
         centres_ras = np.reshape([candidate.position_ras for candidate in candidates], (-1, 3))
         rules = removal_rules([candidate.voxels for candidate in candidates], centres_ras, prepared.image,

@@ -33,7 +33,7 @@ class Candidate:
     voxels : (n, 3) int array
         Indices on the working grid.
     probability : float or None
-        From the student network; None before step 2.
+        Of being a microbleed; None before step 2.
     """
 
     position_ras: tuple[float, float, float]

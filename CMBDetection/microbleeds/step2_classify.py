@@ -1,4 +1,4 @@
-"""Step 2: the student network looks at a patch around every candidate and gives its final probability."""
+"""Step 2: the student network looks at a patch around every candidate; with the detector it gives the probability."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .calibration import Calibration, apply, logit
 from .geometry import ras_to_voxel
 from .networks import PATCH
 from .settings import ClassifySettings
@@ -16,8 +17,8 @@ from .tiling import cut, probabilities
 
 
 def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Module, settings: ClassifySettings,
-             device: str, progress: Callable[[float], None]) -> tuple[Candidate, ...]:
-    """Return the candidates with the student's probability, in the same order.
+             calibration: Calibration, device: str, progress: Callable[[float], None]) -> tuple[Candidate, ...]:
+    """Return the candidates with their calibrated probability, in the same order.
 
     Patches are cut batch by batch, so memory does not grow with the number of candidates. Patches reach beyond the
     working grid with 0, the value of tissue.
@@ -27,7 +28,9 @@ def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Mo
     for first in range(0, len(candidates), settings.batch_size):
         progress(first / len(candidates))
         batch = candidates[first:first + settings.batch_size]
-        values = probabilities(student, np.stack([patch(candidate, prepared) for candidate in batch]), device)
+        patches = np.stack([patch(candidate, prepared) for candidate in batch])
+        values = apply(calibration, logit(probabilities(student, patches, device)),
+                       logit([candidate.detector_probability for candidate in batch]))
         result += [replace(candidate, probability=float(value))
                    for candidate, value in zip(batch, values, strict=True)]
     return tuple(result)

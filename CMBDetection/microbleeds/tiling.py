@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .networks import TILE_MULTIPLES
+from .networks import TILE_MULTIPLES, microbleed_logit
 
 TILE_SHAPE = (96, 96, 32)
 """In voxels; multiples of `networks.TILE_MULTIPLES`."""
@@ -27,7 +27,7 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
     Parameters
     ----------
     network : nn.Module
-        (n, channels, i, j, k) float32 to logits (n, 2, i, j, k); sizes multiples of `networks.TILE_MULTIPLES`.
+        (n, channels, i, j, k) float32 to logits (n, classes, i, j, k); sizes multiples of `networks.TILE_MULTIPLES`.
     channels : sequence of (i, j, k) float32 arrays
     brain : (i, j, k) bool array
     overlap : float
@@ -40,7 +40,7 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
     Returns
     -------
     (i, j, k) float32 array
-        Probability of the second class, in [0, 1]; 0 outside the brain.
+        Probability of a microbleed, in [0, 1]; 0 outside the brain.
     """
     network = network.eval().to(device, memory_format=torch.channels_last_3d)
     shape = tile_shape(brain.shape)
@@ -60,15 +60,13 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
 
 
 def probabilities(network: nn.Module, patches: np.ndarray, device: str) -> np.ndarray:
-    """Return the probability of the second class for a batch (n, channels, i, j, k), as float32 without that axis.
+    """Return the probability of a microbleed for a batch (n, channels, i, j, k), as float32 without the channels.
 
     `network` is in eval mode and on `device`.
     """
     with torch.inference_mode():
         batch = torch.from_numpy(patches).to(device, memory_format=torch.channels_last_3d)
-        logits = network(batch)
-        # of two classes, the softmax is the sigmoid of the difference
-        return torch.sigmoid(logits[:, 1] - logits[:, 0]).cpu().numpy()
+        return torch.sigmoid(microbleed_logit(network(batch)).float()).cpu().numpy()
 
 
 def tile_shape(shape: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -4,11 +4,13 @@ The card of a detection model::
 
     {"kind": "detection", "name": "implants-0.1", "title": "...",
      "files": {"detector": {"file": "detector.pt", "sha256": "..."}, "student": {...}},
-     "networks": {"detector": {"width": 16}, "student": {"width": 16}},
+     "networks": {"detector": {"width": 16, "classes": 4}, "student": {"width": 16}},
+     "calibration": {"student": 0.8, "detector": 0.3, "offset": -1.2},
      "operating_points": {"balanced": {"candidates": {"threshold": 0.3}}, "sensitive": {}}}
 
 ``"architecture": "reference"`` says that the networks are MicrobleedNet's (`reference_networks`), whose size is fixed
 (``{}``), and that scans are prepared for them in its way (`reference_prepare`). Without it the networks are ours.
+Without ``"calibration"`` the probability is the student's own.
 """
 
 import hashlib
@@ -20,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .calibration import Calibration
 from .errors import ModelError, SettingsError
 from .model_folders import CARD, DEFAULT_ARCHITECTURE, DETECTION, find_model, read_card
 from .networks import Detector, Student
@@ -45,6 +48,8 @@ class Model:
     detector, student : nn.Module
     operating_points : dict
         Settings by the name of the operating point.
+    calibration : Calibration
+        Of the probability of a finding.
     architecture : {"microbleeds", "reference"}
         Whose networks they are; decides how a scan is prepared for them.
     """
@@ -54,6 +59,7 @@ class Model:
     detector: nn.Module
     student: nn.Module
     operating_points: dict[str, Settings]
+    calibration: Calibration = Calibration()
     architecture: str = DEFAULT_ARCHITECTURE
 
     def settings(self, operating_point: str) -> Settings:
@@ -89,6 +95,7 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
         points = {str(name): Settings.from_json(value) for name, value in card["operating_points"].items()}
         made = {part: network(**sizes[part]) for part, network in networks.items()}
         entries = [files[part] for part in networks]
+        calibration = Calibration(**{part: float(value) for part, value in card.get("calibration", {}).items()})
         name = str(card["name"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, SettingsError) as error:
         raise ModelError(f"{folder / CARD} is not a complete card ({type(error).__name__}: {error}); correct it or use "
@@ -101,7 +108,8 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
             raise ModelError(f"{folder / entry['file']} does not hold the {part} network that {CARD} describes; train "
                              "it again or use another model.") from error
     digest = hashlib.sha256(b"".join((folder / entry["file"]).read_bytes() for entry in entries)).hexdigest()
-    return Model(name, digest, made["detector"].eval(), made["student"].eval(), points, architecture)
+    return Model(name, digest, made["detector"].eval(), made["student"].eval(), points, calibration,
+                 architecture)
 
 
 def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.Tensor]:

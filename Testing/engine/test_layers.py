@@ -8,12 +8,12 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
-    "words of the domain": "errors volume findings settings resources progress",
+    "words of the domain": "calibration errors volume findings settings resources progress",
     "tools": "model_folders geometry components image_files dicom_series read_write radial_symmetry reference_symmetry "
              "networks reference_networks tiling reference_tiling weights reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
-    "results": "outputs snapshots report batch",
+    "results": "review_files outputs snapshots report batch",
     "simulation": "simulation.anatomy simulation.shapes simulation.protocol simulation.susceptibility "
                   "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
                   "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "
@@ -21,11 +21,16 @@ LAYERS = {
                   "simulation.simulate simulation.data_set simulation.implant_sites simulation.implant "
                   "simulation.implant_files simulation.sample_scan",
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.intervals "
+                  "evaluation.reliability evaluation.curves "
                   "evaluation.drawn_truth evaluation.by_kind evaluation.evaluate",
-    "training": "training.export training.brain_mask_images training.train_brain_mask training.cases "
-                "training.sampling training.losses "
-                "training.fit training.operating_points training.train_models",
-    "doors": "models_command cli __main__",
+    "training": "training.labelled_scans training.label_maps training.point_regions training.layouts_folders "
+                "training.layouts_simulated training.layouts_public training.layouts_reviews training.layouts "
+                "training.check_data_set training.splits training.training_settings training.cases training.augment "
+                "training.sampling training.losses training.fit training.mining training.batches training.stages "
+                "training.fit_calibration training.scoring training.operating_points training.export training.train "
+                "training.crossvalidate training.simulated_sets "
+                "training.brain_mask_images training.train_brain_mask",
+    "doors": "models_command training_commands cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))

@@ -2,6 +2,7 @@ import tracemalloc
 
 import numpy as np
 import torch
+from microbleeds.calibration import Calibration
 from microbleeds.settings import ClassifySettings
 from microbleeds.step0_prepare import Prepared
 from microbleeds.step1_candidates import Candidate
@@ -35,7 +36,8 @@ def scene(affine, count):
 
 
 def run(candidates, prepared, student, batch_size):
-    return classify(candidates, prepared, student, ClassifySettings(batch_size=batch_size), "cpu", lambda f: None)
+    return classify(candidates, prepared, student, ClassifySettings(batch_size=batch_size), Calibration(),
+                    "cpu", lambda f: None)
 
 
 def test_each_candidate_gets_the_probability_of_its_own_patch(draw_affine):

@@ -1,132 +1,176 @@
-"""Training cases: simulated scans, prepared exactly as at detection time, one compressed file each.
+"""Prepared cases: labelled scans as the networks see them, with the truth on the same grid, kept on disk.
 
-    python -m microbleeds.training.cases --labels DIR --crops DIR --out DIR --count 80 --seed 1
-
-`--labels` holds FreeSurfer-coded label maps (one subject each), `--crops` real magnitude crops (optional). Files that
-exist are kept, so an interrupted run goes on; a case depends on the seed and its number alone.
+A case is a folder of arrays that are mapped into memory, so that a data set may be larger than the memory. It is made
+exactly as at detection time (`step0_prepare`, with its brain mask and bias field), once; the same scan, truth and
+settings are not prepared again.
 """
 
-import argparse
+import hashlib
 import json
 import os
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..geometry import resample_like, to_canonical
-from ..image_files import volume_from_itk
+from ..errors import InputError
+from ..geometry import resample_like
+from ..modality import decide_modality
+from ..read_write import read_mask, read_scan, write_json
 from ..settings import PrepareSettings
-from ..simulation.anatomy import read_anatomy
-from ..simulation.data_set import IMAGES_OF
-from ..simulation.implant import ImplantSettings, implant
-from ..simulation.protocol import draw_protocol
-from ..simulation.simulate import simulate
-from ..simulation.subject import SubjectSettings, draw_subject
-from ..step0_prepare import Prepared, prepare
+from ..step0_prepare import Prepared, find_brain, prepare
 from ..volume import Volume
+from .labelled_scans import IGNORED, MICROBLEED, LabelledScan, read_truth
 
-_MODALITIES = ("gre", "gre", "gre", "swi", "qsm")
-"""Repeated in this order: three in five are GRE, the sequence with the most varied protocols."""
+_REVISION = 1
+"""Raised when the same scan gives another case."""
+_FACTS = "case.json"
+_ARRAYS = ("images", "brain", "lesions", "classes")
+_SIMULATED = "simulated"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
-    """One prepared scan. Arrays are (i, j, k) on the working grid, slice axis last; `truth` numbers the lesions."""
+    """One prepared scan; arrays are (i, j, k) on the working grid, slice axis last.
+
+    Attributes
+    ----------
+    name, subject, modality : str
+    spacing : (3,) mm
+    images : (2, i, j, k) float16
+        Working image and its radial symmetry.
+    brain : (i, j, k) bool
+    lesions : (i, j, k) int16
+        Number of each microbleed.
+    classes : (i, j, k) uint8
+        `labelled_scans.TISSUE` and so on.
+    kinds_known : bool
+        Whether tissue means "neither vessel nor mimic", or only "no microbleed".
+    """
 
     name: str
     subject: str
     modality: str
     spacing: np.ndarray
-    image: np.ndarray
-    symmetry: np.ndarray
+    images: np.ndarray
     brain: np.ndarray
-    truth: np.ndarray
+    lesions: np.ndarray
+    classes: np.ndarray
+    kinds_known: bool
 
     def prepared(self) -> Prepared:
         """Return the case as the detection steps take it, on a grid placed at the origin."""
         grid = np.diag([*self.spacing, 1.0])
-        return Prepared(*(Volume(data, grid) for data in (self.image.astype(np.float32),
-                                                          self.symmetry.astype(np.float32), self.brain)))
+        image, symmetry = (np.asarray(channel, np.float32) for channel in self.images)
+        return Prepared(Volume(image, grid), Volume(symmetry, grid), Volume(np.array(self.brain), grid))
 
 
-def load_case(path: Path) -> Case:
-    """Read a case file."""
-    with np.load(path, allow_pickle=False) as stored:
-        facts = json.loads(str(stored["facts"]))
-        return Case(path.stem, facts["subject"], facts["modality"], stored["spacing"], stored["image"],
-                    stored["symmetry"], stored["brain"], stored["truth"])
+def load_case(folder: Path) -> Case:
+    """Map a prepared case into memory."""
+    facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+    return Case(facts["name"], facts["subject"], facts["modality"], np.array(facts["spacing"]),
+                kinds_known=facts["kinds_known"], **arrays)
 
 
-def save_case(path: Path, image: Volume, brain: Volume, truth: Volume, modality: str, subject: str) -> None:
-    """Prepare a scan and write it with the numbers of its microbleeds, beside first and then renamed."""
-    prepared = prepare(image, brain, modality, PrepareSettings(correct_bias=False))
-    truth = resample_like(truth, prepared.image, order=0)
-    facts = {"subject": subject, "modality": modality}
-    beside = path.with_suffix(".part.npz")
-    np.savez_compressed(beside, image=prepared.image.data.astype(np.float16), brain=prepared.brain.data,
-                        symmetry=prepared.symmetry.data.astype(np.float16), truth=truth.data.astype(np.int16),
-                        spacing=prepared.image.spacing, facts=json.dumps(facts))
+def prepare_cases(scans: Sequence[LabelledScan], folder: Path, jobs: int | None,
+                  tell: Callable[[str, int, int], None]) -> tuple[Case, ...]:
+    """Prepare the scans that are not prepared yet, several at a time, and return all cases in the order of the scans.
+
+    Parameters
+    ----------
+    folder : where the cases are kept
+    jobs : processes at a time, None for one per core
+    tell : is called with a name, the number of finished cases and their total
+
+    Raises
+    ------
+    InputError
+        If a scan cannot be used; the sentence names it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = min(jobs or os.cpu_count() or 1, max(1, len(scans)))
+    if jobs == 1:
+        for done, scan in enumerate(scans, 1):
+            prepare_case(scan, folder)
+            tell(scan.name, done, len(scans))
+    else:
+        # "spawn", because a fork of a process with threads can hang
+        with ProcessPoolExecutor(jobs, get_context("spawn"), initializer=_one_thread) as pool:
+            futures = {pool.submit(prepare_case, scan, folder): scan for scan in scans}
+            try:
+                for done, future in enumerate(as_completed(futures), 1):
+                    future.result()
+                    tell(futures[future].name, done, len(scans))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return tuple(load_case(folder / scan.name) for scan in scans)
+
+
+def prepare_case(scan: LabelledScan, folder: Path) -> None:
+    """Prepare one scan in its own folder within `folder`, beside first and then renamed."""
+    facts, path = _identity(scan), folder / scan.name
+    if _is_prepared(path, facts):
+        return
+    read = read_scan(scan.image)
+    try:
+        # of a simulated scan the brain is known too well: the networks shall see what the mask network makes of it
+        given = None if scan.layout == _SIMULATED or scan.brain is None else read_mask(scan.brain, read.volume)
+        brain = find_brain(read.volume, given)
+        modality = decide_modality(read.volume, brain, read.stem, read.metadata)[0] if scan.modality == "auto" \
+            else scan.modality
+        prepared = prepare(read.volume, brain, modality, PrepareSettings())
+    except InputError as error:
+        raise InputError(f"{scan.image}: {error}") from error
+    truth = read_truth(scan, read.volume)
+    lesions, classes = (resample_like(read.volume.with_data(data), prepared.image, order=0).data
+                        for data in (truth.lesions, truth.classes))
+    inside = prepared.brain.data
+    # what the mask cuts off cannot be seen: neither right nor wrong
+    classes = np.where((classes == MICROBLEED) & ~inside, IGNORED, classes)
+    arrays = {"images": np.stack([prepared.image.data, prepared.symmetry.data]).astype(np.float16), "brain": inside,
+              "lesions": np.where(inside, lesions, 0).astype(np.int16), "classes": classes.astype(np.uint8)}
+    beside = folder / f".{scan.name}.part"
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name, data in arrays.items():
+        np.save(beside / f"{name}.npy", data)
+    write_json(beside / _FACTS, {**facts, "modality": modality, "spacing": prepared.image.spacing.tolist(),
+                                 "kinds_known": truth.kinds_known})
+    shutil.rmtree(path, ignore_errors=True)
     os.replace(beside, path)
 
 
-def make_case(number: int, seed: int, label_files: list[Path], out: Path) -> None:
-    """Simulate case `number`; its subject is a label map, deformed."""
-    path = out / f"case-{number:04d}.npz"
-    if path.exists():
-        return
-    rng = np.random.default_rng([seed, number])
-    label_file = label_files[number % len(label_files)]
-    modality = _MODALITIES[(number // len(label_files) + number) % len(_MODALITIES)]
-    settings = SubjectSettings(bleeds=int(rng.integers(15, 45)), mimics=2.0, whole_head=False)
-    subject = draw_subject(read_anatomy(label_file), settings, rng)
-    kind = IMAGES_OF[modality][0]
-    scan = simulate(subject, draw_protocol(rng, modality), (kind,), rng)
-    save_case(path, scan.images[kind], scan.brain, scan.truths[kind].microbleeds, modality, label_file.name)
+def _identity(scan: LabelledScan) -> dict:
+    """Return what the case depends on."""
+    files = [scan.image, scan.truth, *scan.maps, *([scan.brain] if scan.brain else [])]
+    hashes = {path.name: _digest(path) for path in files}
+    return json.loads(json.dumps({
+        "name": scan.name, "subject": scan.subject, "asked_modality": scan.modality, "layout": scan.layout,
+        "sha256": hashes, "settings": asdict(PrepareSettings()), "revision": _REVISION}))
 
 
-def make_crop_case(number: int, seed: int, crop_files: list[Path], out: Path) -> None:
-    """Implant microbleeds into the last echo of a real multi-echo magnitude crop."""
-    path = out / f"crop-{number:04d}.npz"
-    if path.exists():
-        return
-    rng = np.random.default_rng([seed, 10_000 + number])
-    crop_file = crop_files[number % len(crop_files)]
-    image = sitk.ReadImage(str(crop_file))
-    echo = to_canonical(volume_from_itk(image[..., image.GetSize()[3] - 1]))
-    echo = Volume(echo.data.astype(np.float32) / np.median(echo.data), echo.affine)
-    brain = echo.with_data(np.ones(echo.shape, bool))
-    settings = ImplantSettings("gre", float(rng.uniform(18, 35)), 3.0, int(rng.integers(2, 6)), int(rng.integers(4)))
-    done = implant(echo, brain, settings, rng)
-    save_case(path, done.image, brain, done.truth.microbleeds, "gre", crop_file.parent.name)
+def _digest(path: Path) -> str:
+    parts = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
+    return hashlib.sha256(b"".join(hashlib.sha256(part.read_bytes()).digest() for part in parts)).hexdigest()
 
 
-def main() -> None:
-    """Make the cases named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--labels", type=Path, required=True)
-    parser.add_argument("--crops", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--count", type=int, default=80)
-    parser.add_argument("--crop-count", type=int, default=12)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    label_files = sorted(options.labels.glob("*.nii.gz"))
-    crop_files = sorted(options.crops.glob("*/Mag.nii*")) if options.crops else []
-    with ProcessPoolExecutor(options.workers) as pool:
-        jobs = [pool.submit(make_case, number, options.seed, label_files, options.out)
-                for number in range(options.count)]
-        if crop_files:
-            jobs += [pool.submit(make_crop_case, number, options.seed, crop_files, options.out)
-                     for number in range(options.crop_count)]
-        for done, job in enumerate(jobs, 1):
-            job.result()
-            print(f"{done}/{len(jobs)}", flush=True)
+def _is_prepared(path: Path, facts: dict) -> bool:
+    try:
+        stored = json.loads((path / _FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return all(stored.get(name) == value for name, value in facts.items())
 
 
-if __name__ == "__main__":
-    main()
+def _one_thread() -> None:
+    import SimpleITK as sitk
+    import torch
+
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    torch.set_num_threads(1)

@@ -1,64 +1,115 @@
 """The training loop: any stage, resumable at any moment, the same whatever the interruptions."""
 
 import csv
-import os
+import pickle
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from ..errors import InputError
+from ..read_write import atomic_path
+
 Batch = Callable[[np.random.Generator], tuple[torch.Tensor, ...]]
 Loss = Callable[..., torch.Tensor]
+Tell = Callable[[str, float, str], None]
+"""Called with the stage, its finished fraction and a text for the user."""
 
 _SAVE_EVERY = 100
+_GRADIENT_NORM = 5.0
 
 
-def fit(network: nn.Module, batch: Batch, loss: Loss, steps: int, seed: int, folder: Path, stage: str,
-        learning_rate: float = 2e-3, device: str = "cpu") -> nn.Module:
-    """Train `network` for `steps` steps and return it in evaluation mode.
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a training: `steps` batches at up to `learning_rate`; its files in `folder` are called `name`."""
+
+    name: str
+    steps: int
+    seed: int
+    learning_rate: float
+    folder: Path
+    device: str
+    tell: Tell
+
+
+def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module:
+    """Train a network for the steps of a stage and return it in evaluation mode.
 
     Every step draws from a generator of its own, ``[seed, step]``, so a resumed run sees the patches an
-    uninterrupted one would. Checkpoint and loss curve are ``<stage>.pt`` and ``<stage>.csv`` in `folder`.
+    uninterrupted one would. Checkpoint and loss curve are ``<name>.pt`` and ``<name>.csv`` (step, loss, learning rate).
+
+    Raises
+    ------
+    InputError
+        If there is a checkpoint that is not one of this stage.
     """
-    checkpoint = folder / f"{stage}.pt"
-    network.to(device, memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps, pct_start=0.1)
-    first = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        first = state["step"]
+    network.to(stage.device, memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(network.parameters(), stage.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.learning_rate, total_steps=stage.steps,
+                                                   pct_start=0.1)
+    first = _resume(network, optimiser, schedule, stage)
     network.train()
     started, recent = time.monotonic(), []
-    for step in range(first, steps):
-        torch.manual_seed(seed * 1_000_003 + step)
-        tensors = [tensor.to(device) for tensor in batch(np.random.default_rng([seed, step]))]
-        with torch.autocast(device, dtype=torch.bfloat16):
+    for step in range(first, stage.steps):
+        torch.manual_seed(stage.seed * 1_000_003 + step)
+        tensors = [tensor.to(stage.device) for tensor in batch(np.random.default_rng([stage.seed, step]))]
+        with torch.autocast(stage.device, dtype=torch.bfloat16):
             value = loss(network, *tensors)
         optimiser.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM)
         optimiser.step()
         schedule.step()
         recent.append(float(value.detach()))
-        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == steps:
-            _save(checkpoint, network, optimiser, schedule, step + 1)
-            left = (time.monotonic() - started) / (step + 1 - first) * (steps - step - 1)
-            print(f"{stage} {step + 1}/{steps} loss {np.mean(recent):.4f} {left / 60:.1f} min left", flush=True)
-            with open(folder / f"{stage}.csv", "a", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerow([step + 1, f"{np.mean(recent):.5f}"])
+        done = step + 1
+        if done % _SAVE_EVERY == 0 or done == stage.steps:
+            _save(network, optimiser, schedule, done, stage)
+            _note(stage, done, float(np.mean(recent)), schedule.get_last_lr()[0])
+            left_s = (time.monotonic() - started) / (done - first) * (stage.steps - done)
+            stage.tell(stage.name, done / stage.steps, f"step {done} of {stage.steps}, loss {np.mean(recent):.4f}, "
+                                                       f"about {left_s / 60:.0f} min left")
             recent = []
     return network.eval()
 
 
-def _save(checkpoint, network, optimiser, schedule, step):
-    beside = checkpoint.with_suffix(".part")
-    torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(), "step": step}, beside)
-    os.replace(beside, checkpoint)
+def _resume(network: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+            stage: Stage) -> int:
+    """Load the checkpoint of a stage, if there is one, and return the number of finished steps."""
+    path = stage.folder / f"{stage.name}.pt"
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, map_location=stage.device, weights_only=True)
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        step = int(state["step"])
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is not a checkpoint of this stage; remove it, or choose another work folder.") \
+            from error
+    if schedule.total_steps != stage.steps:
+        raise InputError(f"{path} was made for {schedule.total_steps} steps, not {stage.steps}; remove it, or choose "
+                         "another work folder.")
+    return step
+
+
+def _save(network: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,
+          step: int, stage: Stage) -> None:
+    with atomic_path(stage.folder / f"{stage.name}.pt") as path:
+        torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(),
+                    "schedule": schedule.state_dict(), "step": step}, path)
+
+
+def _note(stage: Stage, step: int, loss: float, learning_rate: float) -> None:
+    """Add a line to the loss curve; lines of steps that are done again after an interruption are replaced."""
+    path = stage.folder / f"{stage.name}.csv"
+    lines = [["step", "loss", "learning_rate"]]
+    if path.exists():
+        with open(path, newline="", encoding="utf-8") as file:
+            lines += [line for line in list(csv.reader(file))[1:] if int(line[0]) < step]
+    with atomic_path(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([*lines, [step, f"{loss:.5f}", f"{learning_rate:.3g}"]])

@@ -3,31 +3,55 @@
 import torch
 from torch.nn import functional
 
+from ..networks import microbleed_logit
+from .labelled_scans import IGNORED, MICROBLEED
+
 LESION_WEIGHT = 10.0
 TEMPERATURE = 4.0
 
 
-def lesion_weights(truth: torch.Tensor) -> torch.Tensor:
-    """Return the smooth weight map of a batch of masks (N, i, j, k): 1 in the background, about 10 at a lesion.
+def voxel_weights(classes: torch.Tensor, lesion_weights: torch.Tensor) -> torch.Tensor:
+    """Return the smooth weight map of a batch (N, i, j, k): 1 in the background, about 10 at a lesion, 0 if ignored.
 
     A 3x3x3 mean, per patch; the reference smooths across the batch and then reduces the map to a scalar.
+    `lesion_weights` is 0 outside lesions and 1 in lesions of the usual size.
     """
-    near = functional.avg_pool3d(truth[:, None].float(), 3, stride=1, padding=1)[:, 0]
-    return 1 + (LESION_WEIGHT - 1) * torch.maximum(near, truth.float())
+    near = functional.avg_pool3d(lesion_weights[:, None].float(), 3, stride=1, padding=1)[:, 0]
+    weights = 1 + (LESION_WEIGHT - 1) * torch.maximum(near, lesion_weights.float())
+    return weights * (classes != IGNORED)
 
 
-def voxel_loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Return soft Dice plus voxel-weighted cross-entropy of logits (N, 2, i, j, k) against a mask (N, i, j, k)."""
-    logits, target = logits.float(), truth.float()
-    weight = lesion_weights(truth)
-    entropy = functional.cross_entropy(logits, truth.long(), reduction="none")
-    probability = logits.softmax(1)[:, 1]
+def voxel_loss(logits: torch.Tensor, classes: torch.Tensor, lesion_weights: torch.Tensor,
+               kinds_known: torch.Tensor) -> torch.Tensor:
+    """Return soft Dice plus voxel-weighted cross-entropy.
+
+    Parameters
+    ----------
+    logits : (N, c, i, j, k)
+        Of the classes of `labelled_scans`, the first `c` of them.
+    classes : (N, i, j, k) uint8
+    lesion_weights : (N, i, j, k)
+        See `voxel_weights`.
+    kinds_known : (N,) bool
+        Where False, "tissue" may be any class but a microbleed.
+    """
+    logits, target = logits.float(), (classes == MICROBLEED).float()
+    weight = voxel_weights(classes, lesion_weights)
+    seen = (classes != IGNORED).float()
+    log_odds = microbleed_logit(logits)
+    entropy = functional.binary_cross_entropy_with_logits(log_odds, target, reduction="none")
+    if logits.shape[1] > 2:
+        known = kinds_known[:, None, None, None] | (classes > 0)
+        indices = torch.where(classes == IGNORED, 0, classes).long()
+        of_kinds = functional.cross_entropy(logits, indices, reduction="none")
+        entropy = torch.where(known, of_kinds, entropy)
+    probability = log_odds.sigmoid() * seen
     dice = 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
-    return dice + (entropy * weight).sum() / weight.sum()
+    return dice + (entropy * weight).sum() / weight.sum().clamp(min=1)
 
 
 def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor,
-                      hard_share: float = 0.4) -> torch.Tensor:
+                      hard_share: float) -> torch.Tensor:
     """Return ``a·CE(y, s) + (1 - a)·T²·KL(teacher_T || student_T)`` on true logits (N, 2), T = 4 (Hinton 2015).
 
     The paper's weights are a = 0.4 and 0.6.

@@ -1,74 +1,79 @@
-"""Patches of training cases: where to cut, and how to vary what is cut (drawing apart from applying)."""
+"""Where patches of a case are cut, and the patches."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
+from ..components import label_components
+from ..tiling import cut
 from .cases import Case
+from .labelled_scans import MICROBLEED, MIMIC, VESSEL
+
+_LOOKALIKES = 300
+_BRAIN_SITES = 1000
+_FAR_MM = 5.0
+_USUAL_SIZE = 60.0
+"""Voxels of a lesion that has the usual weight."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sites:
-    """Patch centres of one case in voxels, each (n, 3): lesions, lesion-like tissue, any brain."""
+    """Patch centres of one case in voxels, each (n, 3): lesions, lesion-like tissue, any brain, false candidates."""
 
     lesions: np.ndarray
     lookalikes: np.ndarray
     brain: np.ndarray
+    false: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Images (2, i, j, k) float32, classes (i, j, k) uint8, and weights of lesions (i, j, k) float32, 0 elsewhere."""
+
+    images: np.ndarray
+    classes: np.ndarray
+    lesion_weights: np.ndarray
 
 
 def sites_of(case: Case, rng: np.random.Generator) -> Sites:
-    """Return where patches of a case may be centred; look-alikes are peaks of symmetry 5 mm away from any lesion."""
-    numbers = np.unique(case.truth[case.truth > 0])
-    lesions = np.array(ndimage.center_of_mass(case.truth > 0, case.truth, numbers)).reshape(-1, 3)
-    far = ndimage.distance_transform_edt(case.truth == 0, sampling=case.spacing) > 5
-    symmetry = np.where(case.brain & far, case.symmetry.astype(np.float32), 0)
-    peaks = (symmetry == ndimage.maximum_filter(symmetry, np.maximum(1, np.rint(2.5 / case.spacing) * 2 + 1))) \
-        & (symmetry > 0)
+    """Return where patches of a case may be centred.
+
+    Look-alikes are labelled mimics and the strongest peaks of symmetry, 5 mm away from any lesion.
+    """
+    numbers = np.unique(case.lesions[case.lesions > 0])
+    lesions = np.array(ndimage.center_of_mass(case.lesions > 0, case.lesions, numbers)).reshape(-1, 3)
+    far = ndimage.distance_transform_edt(case.lesions == 0, sampling=case.spacing) > _FAR_MM if len(numbers) \
+        else np.ones(case.brain.shape, bool)
+    symmetry = np.where(case.brain & far, case.images[1].astype(np.float32), 0)
+    width = np.maximum(1, np.rint(2.5 / case.spacing) * 2 + 1).astype(int)
+    peaks = (symmetry == ndimage.maximum_filter(symmetry, width)) & (symmetry > 0)
     places = np.argwhere(peaks)
-    strongest = places[np.argsort(-symmetry[peaks])[:300]]
+    strongest = places[np.argsort(-symmetry[peaks], kind="stable")[:_LOOKALIKES]]
+    labels, count = label_components(np.isin(case.classes, (VESSEL, MIMIC)) & far & case.brain)
+    mimics = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))).reshape(-1, 3)
     anywhere = np.argwhere(case.brain)
-    return Sites(lesions, strongest, anywhere[rng.integers(len(anywhere), size=1000)])
+    return Sites(lesions, np.concatenate([strongest, mimics]), anywhere[rng.integers(len(anywhere), size=_BRAIN_SITES)],
+                 np.empty((0, 3)))
 
 
-def cut(case: Case, centre: np.ndarray, size: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return image and symmetry (2, i, j, k) float32 and truth (i, j, k) bool around a voxel, 0 outside the case."""
+def cut_patch(case: Case, centre: np.ndarray, size: tuple[int, int, int]) -> Patch:
+    """Return the patch around a voxel; 0 (tissue) outside the case."""
     start = np.rint(centre).astype(int) - np.array(size) // 2
-    low, high = np.maximum(start, 0), np.minimum(start + size, case.image.shape)
-    source = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    target = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
-    images, truth = np.zeros((2, *size), np.float32), np.zeros(size, bool)
-    images[(0, *target)], images[(1, *target)] = case.image[source], case.symmetry[source]
-    truth[target] = case.truth[source] > 0
-    return images, truth
+    images = cut((case.images[0], case.images[1]), start, size)
+    classes, numbers = cut((case.classes, case.lesions), start, size)
+    classes = classes.astype(np.uint8)
+    weights = np.zeros(size, np.float32)
+    marked = classes == MICROBLEED
+    if marked.any():
+        sizes = np.bincount(numbers[marked].astype(int))
+        weights[marked] = lesion_weight(sizes)[numbers[marked].astype(int)]
+    return Patch(images, classes, weights)
 
 
-@dataclass(frozen=True)
-class Variation:
-    """One drawn augmentation."""
+def lesion_weight(voxels: np.ndarray) -> np.ndarray:
+    """Return the weight of a lesion's voxels from their number, so that small lesions are not drowned by large ones.
 
-    flips: tuple[bool, bool, bool]
-    transpose: bool
-    gain: float
-    noise: float
-
-
-def draw_variation(rng: np.random.Generator) -> Variation:
-    """Draw mirrors, in-plane transposition, contrast gain and noise."""
-    return Variation(tuple(bool(b) for b in rng.random(3) < 0.5), bool(rng.random() < 0.5),
-                     float(np.exp(rng.normal(0, 0.2))), float(rng.uniform(0, 0.06) * (rng.random() < 0.5)))
-
-
-def vary(images: np.ndarray, truth: np.ndarray, variation: Variation,
-         rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Apply a variation to images (2, i, j, k) and truth; the symmetry scales with the contrast, by its formula."""
-    axes = tuple(axis for axis, flip in enumerate(variation.flips) if flip)
-    images, truth = np.flip(images, [axis + 1 for axis in axes]), np.flip(truth, axes)
-    if variation.transpose:
-        images, truth = images.transpose(0, 2, 1, 3), truth.transpose(1, 0, 2)
-    images = images * np.float32(variation.gain)
-    if variation.noise:
-        inside = images[0] != 0
-        images[0] += inside * rng.normal(0, variation.noise, images[0].shape).astype(np.float32)
-    images[0] = np.clip(images[0], -1, 1)
-    return images, truth
+    Between equal weight of voxels and equal weight of lesions (blob loss, Kofler et al. 2022), their geometric mean.
+    """
+    return np.clip(np.sqrt(_USUAL_SIZE / np.maximum(voxels, 1)), 0.5, 4).astype(np.float32)

@@ -1,0 +1,148 @@
+"""A whole training: labelled scans in, a model folder out, with thresholds and figures from held-out subjects."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__
+from ..errors import InputError
+from ..evaluation.curves import froc_svg, reliability_svg
+from ..evaluation.metrics import froc
+from ..evaluation.reliability import expected_calibration_error, reliability
+from ..model_folders import CARD
+from ..progress import Reporter
+from ..read_write import write_json, write_text
+from .cases import Case, prepare_cases
+from .check_data_set import check_data_set
+from .export import export_model
+from .labelled_scans import LabelledScan
+from .layouts import find_labelled_scans
+from .operating_points import OperatingPoints, choose_operating_points
+from .scoring import ScoredCase, probabilities, save_scores, score_cases
+from .splits import hold_out
+from .stages import Place, train_networks
+from .training_settings import TrainingSettings
+
+_SETTINGS_FILE = "training.json"
+
+
+@dataclass(frozen=True)
+class DataFolders:
+    """Where labelled scans come from; `clean_scans` says that an empty label map means a scan without microbleeds."""
+
+    folders: tuple[Path, ...]
+    layout: str = "auto"
+    clean_scans: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What `train` shall do: data, data for thresholds (None to hold subjects out), and where everything goes."""
+
+    data: DataFolders
+    held_out: DataFolders | None
+    output: Path
+    work: Path
+    device: str
+    jobs: int | None
+
+
+def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> dict[str, Any]:
+    """Train a model and write it to `job.output`; an interrupted run goes on. Returns the figures of its card.
+
+    Raises
+    ------
+    InputError
+        If data cannot be used, parts share subjects, or a folder holds something else; before any training.
+    """
+    if (job.output / CARD).exists():
+        raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
+    scans = collect(job.data)
+    if job.held_out is None:
+        check_data_set(scans)
+        scans, held_out = hold_out(scans, settings.held_out, settings.seed)
+    else:
+        held_out = collect(job.held_out)
+        check_data_set([*scans, *held_out])
+        refuse_shared_subjects(scans, held_out)
+    claim_work_folder(job.work, settings, scans)
+    started = time.monotonic()
+    tell = teller(reporter, job.output.name)
+    cases, held_out_cases = cases_of(scans, held_out, job.work, job.jobs, tell)
+    networks = train_networks(cases, settings, Place(job.work, job.device, tell))
+    scored = score_cases(held_out_cases, networks.detector, networks.student, job.device, tell)
+    save_scores(scored, job.work / "held-out.json")
+    points = choose_operating_points(scored)
+    write_curves(scored, points, job.work, f"{job.output.name}: held-out cases, where thresholds were chosen")
+    about = {"held_out_figures": points.figures, "training": {
+        "settings": asdict(settings), "scans": len(scans), "subjects": sorted({scan.subject for scan in scans}),
+        "held_out_subjects": sorted({scan.subject for scan in held_out}), "version": __version__,
+        "torch": str(torch.__version__), "device": job.device, "minutes": round((time.monotonic() - started) / 60)}}
+    export_model(job.output, networks.detector, networks.student, points.calibration, points.settings(), about)
+    return points.figures
+
+
+def collect(data: DataFolders) -> list[LabelledScan]:
+    """Return the labelled scans of all folders; names begin with that of the folder, so that folders do not clash."""
+    return [replace(scan, name=f"{folder.resolve().name}_{scan.name}") for folder in data.folders
+            for scan in find_labelled_scans(folder, data.layout, data.clean_scans)]
+
+
+def refuse_shared_subjects(scans: Sequence[LabelledScan], others: Sequence[LabelledScan]) -> None:
+    """Raise an InputError if a subject is on both sides."""
+    shared = sorted({scan.subject for scan in scans} & {scan.subject for scan in others})
+    if shared:
+        raise InputError(f"Training and held-out data share {len(shared)} "
+                         f"{'subject' if len(shared) == 1 else 'subjects'}: {', '.join(shared[:10])}; "
+                         "leave them out of one of the two.")
+
+
+def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan]) -> None:
+    """Note what a work folder is for; one that was begun for something else is refused with an InputError."""
+    wanted = json.loads(json.dumps({"settings": asdict(settings), "scans": sorted(scan.name for scan in scans)}))
+    path = work / _SETTINGS_FILE
+    if path.exists():
+        try:
+            begun = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            begun = None
+        if begun != wanted:
+            raise InputError(f"{work} was begun with other data or settings; choose another work folder or remove it.")
+        return
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
+
+
+def cases_of(scans: Sequence[LabelledScan], held_out: Sequence[LabelledScan], work: Path, jobs: int | None,
+             tell) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Prepare the scans of both sides in the work folder."""
+    everything = [*scans, *held_out]
+    cases = prepare_cases(everything, work / "cases", jobs,
+                          lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))
+    return cases[:len(scans)], cases[len(scans):]
+
+
+def teller(reporter: Reporter, name: str):
+    """Return what tells the progress of a stage to a reporter."""
+    def tell(stage: str, fraction: float, message: str) -> None:
+        reporter.progress(name, stage, f"{stage}: {message}", fraction)
+    return tell
+
+
+def write_curves(scored: Sequence[ScoredCase], points: OperatingPoints, folder: Path, title: str) -> None:
+    """Write ``froc.svg`` (each step) and ``reliability.svg`` of scored cases."""
+    scores = [probabilities(one, points.calibration) for one in scored]
+    curves = {"pooled, after clean-up": froc([one.candidates(own, kept_only=True)
+                                              for one, own in zip(scored, scores, strict=True)]),
+              "before clean-up": froc([one.candidates(own, kept_only=False)
+                                       for one, own in zip(scored, scores, strict=True)])}
+    write_text(folder / "froc.svg", froc_svg(curves, title))
+    judged = [one.kept & ~one.spared for one in scored]
+    bins = reliability([p for own, use in zip(scores, judged, strict=True) for p in own[use]],
+                       [label for one, use in zip(scored, judged, strict=True) for label in one.on_lesion[use]])
+    write_text(folder / "reliability.svg", reliability_svg(bins, expected_calibration_error(bins), title))

@@ -1,0 +1,113 @@
+"""The commands ``cmbdetect train`` and ``cmbdetect crossvalidate``."""
+
+import argparse
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .batch import OK
+from .progress import Reporter
+
+_STEPS = ("detector_steps", "refine_steps", "teacher_steps", "student_steps")
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def add_training_commands(commands: Any) -> None:
+    """Add the commands to the sub-commands of argparse."""
+    train = commands.add_parser("train", help="train a model on labelled scans",
+                                description="Train detector, teacher and student, and write a model folder.")
+    _add_data(train)
+    train.add_argument("--held-out", type=Path, nargs="+", metavar="DIR", help="data sets of other subjects that "
+                       "thresholds and calibration are chosen on (default: a fifth of the subjects)")
+    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    _add_recipe(train)
+    train.set_defaults(command=_train)
+
+    validate = commands.add_parser("crossvalidate", help="measure the training itself on labelled scans",
+                                   description="Train and test on folds that share no subject.")
+    _add_data(validate)
+    validate.add_argument("--folds", type=int, default=5, metavar="K", help="parts (default: %(default)s)")
+    validate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for tables, figure")
+    _add_recipe(validate)
+    validate.set_defaults(command=_cross_validate)
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="labelled data sets")
+    parser.add_argument("--layout", default="auto", help="auto, simulated, implanted, reviews, folders, valdo or cuhk "
+                        "(default: %(default)s)")
+    parser.add_argument("--clean-scans", action="store_true", help="an empty label map is a scan without microbleeds, "
+                        "not a label that somebody forgot")
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints, curves and prepared scans; an "
+                        "interrupted run goes on from there (default: the output's name with -work)")
+    parser.add_argument("--seed", type=int, default=1, help="same seed, same weights (default: %(default)s)")
+    parser.add_argument("--width", type=int, metavar="N", help="channels of the finest level")
+    for name in _STEPS:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                        help="where the networks run (default: the graphics card if there is one)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="scans prepared at a time (default: one per core)")
+    parser.add_argument("--threads", type=int, metavar="N", help="processor cores to train on (default: all)")
+    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
+                        help="json writes one object per line (default: %(default)s)")
+    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+
+
+def _train(options: argparse.Namespace, reporter: Reporter) -> int:
+    _limit_threads(options)
+    from .pipeline import choose_device
+    from .training.train import TrainingJob, train
+
+    held_out = None if options.held_out is None else _folders(options.held_out, options)
+    job = TrainingJob(_folders(options.data, options), held_out, options.output, _work(options),
+                      choose_device(options.device), options.jobs)
+    figures = train(job, _settings(options), reporter)
+    balanced = figures["clean-up, balanced"]
+    _say(options, f"The model is in {options.output}; use it with cmbdetect detect --model {options.output}. On the "
+         f"{figures['scans']} held-out scans its thresholds were chosen on: TPR {balanced['tpr']} at "
+         f"{balanced['fp_per_scan']} false positives per scan (balanced).")
+    return OK
+
+
+def _cross_validate(options: argparse.Namespace, reporter: Reporter) -> int:
+    _limit_threads(options)
+    from .pipeline import choose_device
+    from .training.crossvalidate import CrossValidationJob, cross_validate, table
+
+    job = CrossValidationJob(_folders(options.data, options), options.folds, options.output, _work(options),
+                             choose_device(options.device), options.jobs)
+    figures = cross_validate(job, _settings(options), reporter)
+    _say(options, table(figures))
+    return OK
+
+
+def _folders(folders: list[Path], options: argparse.Namespace):
+    from .training.train import DataFolders
+
+    return DataFolders(tuple(folders), options.layout, options.clean_scans)
+
+
+def _settings(options: argparse.Namespace):
+    from .training.training_settings import TrainingSettings
+
+    names = {field.name for field in fields(TrainingSettings)}
+    return TrainingSettings(**{name: value for name, value in vars(options).items()
+                               if name in names and name != "held_out" and value is not None})
+
+
+def _work(options: argparse.Namespace) -> Path:
+    return options.work or options.output.with_name(f"{options.output.name}-work")
+
+
+def _limit_threads(options: argparse.Namespace) -> None:
+    if options.threads:
+        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(options.threads)))
+
+
+def _say(options: argparse.Namespace, text: str) -> None:
+    if options.progress != "json":
+        print(text)
