@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant, train, crossvalidate and models.
+"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant, train, crossvalidate, finetune, models.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.

@@ -1,8 +1,9 @@
-"""The commands ``cmbdetect train`` and ``cmbdetect crossvalidate``."""
+"""The commands ``cmbdetect train``, ``crossvalidate`` and ``finetune``."""
 
 import argparse
 import os
-from dataclasses import fields
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,11 @@ def add_training_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model on labelled scans",
                                 description="Train detector, teacher and student, and write a model folder.")
     _add_data(train)
-    train.add_argument("--held-out", type=Path, nargs="+", metavar="DIR", help="data sets of other subjects that "
-                       "thresholds and calibration are chosen on (default: a fifth of the subjects)")
+    train.add_argument("--held-out", type=Path, nargs="+", dest="held_out_data", metavar="DIR",
+                       help="data sets of other subjects that thresholds and calibration are chosen on (default: a "
+                            "fifth of the subjects)")
     train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    _add_width(train)
     _add_recipe(train)
     train.set_defaults(command=_train)
 
@@ -29,8 +32,20 @@ def add_training_commands(commands: Any) -> None:
     _add_data(validate)
     validate.add_argument("--folds", type=int, default=5, metavar="K", help="parts (default: %(default)s)")
     validate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for tables, figure")
+    _add_width(validate)
     _add_recipe(validate)
     validate.set_defaults(command=_cross_validate)
+
+    finetune = commands.add_parser(
+        "finetune", help="adapt a model to a site's own labelled scans",
+        description="Train a model further, and write the new one only if it is better on scans that are kept aside.")
+    finetune.add_argument("--from", dest="model", required=True, metavar="NAME|DIR", help="the model to adapt")
+    _add_data(finetune)
+    finetune.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    finetune.add_argument("--held-out-share", type=float, dest="held_out", metavar="SHARE",
+                          help="of the subjects, to test on (default: 0.3)")
+    _add_recipe(finetune, ("detector_steps", "student_steps"))
+    finetune.set_defaults(command=_finetune)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +56,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
                         "not a label that somebody forgot")
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
+def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) -> None:
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints, curves and prepared scans; an "
                         "interrupted run goes on from there (default: the output's name with -work)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same weights (default: %(default)s)")
-    parser.add_argument("--width", type=int, metavar="N", help="channels of the finest level")
-    for name in _STEPS:
+    for name in steps:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
                         help="where the networks run (default: the graphics card if there is one)")
@@ -57,12 +71,16 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="print tracebacks")
 
 
+def _add_width(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--width", type=int, metavar="N", help="channels of the finest level")
+
+
 def _train(options: argparse.Namespace, reporter: Reporter) -> int:
     _limit_threads(options)
     from .pipeline import choose_device
     from .training.train import TrainingJob, train
 
-    held_out = None if options.held_out is None else _folders(options.held_out, options)
+    held_out = None if options.held_out_data is None else _folders(options.held_out_data, options)
     job = TrainingJob(_folders(options.data, options), held_out, options.output, _work(options),
                       choose_device(options.device), options.jobs)
     figures = train(job, _settings(options), reporter)
@@ -85,18 +103,36 @@ def _cross_validate(options: argparse.Namespace, reporter: Reporter) -> int:
     return OK
 
 
+def _finetune(options: argparse.Namespace, reporter: Reporter) -> int:
+    _limit_threads(options)
+    from .pipeline import choose_device
+    from .training.finetune import AdaptationJob, adapt
+    from .training.training_settings import FINE_TUNING
+    from .weights import load_model
+
+    job = AdaptationJob(load_model(options.model), _folders(options.data, options), options.output, _work(options),
+                        choose_device(options.device), options.jobs)
+    verdict = adapt(job, _settings(options, FINE_TUNING), reporter)
+    score = (f"{verdict['after']:.3f} instead of {verdict['before']:.3f} on {verdict['held_out_scans']} held-out scans "
+             f"with {verdict['held_out_microbleeds']} microbleeds, not worse in {verdict['sure']:.0%} of samples")
+    _say(options, f"Better: {score}. The new model is in {options.output}; {job.model.name} stays as it is."
+         if verdict["accepted"] else f"Not better: {score}. Nothing was written; {job.model.name} stays in use.")
+    return OK
+
+
 def _folders(folders: list[Path], options: argparse.Namespace):
     from .training.train import DataFolders
 
     return DataFolders(tuple(folders), options.layout, options.clean_scans)
 
 
-def _settings(options: argparse.Namespace):
+def _settings(options: argparse.Namespace, defaults: Any = None):
     from .training.training_settings import TrainingSettings
 
     names = {field.name for field in fields(TrainingSettings)}
-    return TrainingSettings(**{name: value for name, value in vars(options).items()
-                               if name in names and name != "held_out" and value is not None})
+    given = {name: value for name, value in vars(options).items()
+             if name in names and value is not None}
+    return replace(defaults or TrainingSettings(), **given)
 
 
 def _work(options: argparse.Namespace) -> Path:

@@ -28,7 +28,7 @@ LAYERS = {
                 "training.check_data_set training.splits training.training_settings training.cases training.augment "
                 "training.sampling training.losses training.fit training.mining training.batches training.stages "
                 "training.fit_calibration training.scoring training.operating_points training.export training.train "
-                "training.crossvalidate training.simulated_sets "
+                "training.crossvalidate training.finetune training.simulated_sets "
                 "training.brain_mask_images training.train_brain_mask",
     "doors": "models_command training_commands cli __main__",
 }

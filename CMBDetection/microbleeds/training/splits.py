@@ -1,23 +1,37 @@
 """Splits by subject: nothing of a subject is ever on two sides."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from ..errors import InputError
-from .labelled_scans import LabelledScan
 
 
-def folds_by_subject(scans: Sequence[LabelledScan], count: int, seed: int) -> list[list[LabelledScan]]:
-    """Deal subjects, in an order drawn with `seed`, into folds of about equally many scans.
+class HasSubject(Protocol):
+    """Anything that belongs to a subject: labelled scans and prepared cases."""
+
+    @property
+    def subject(self) -> str:
+        """Its subject."""
+
+
+Item = TypeVar("Item", bound=HasSubject)
+
+
+def folds_by_subject(items: Sequence[Item], count: int, seed: int,
+                     load: Callable[[Item], float] = lambda item: 1.0) -> list[list[Item]]:
+    """Deal subjects, in an order drawn with `seed`, into folds of about equal load, by default of equally many items.
 
     Raises
     ------
     InputError
         If there are fewer subjects than folds.
     """
-    sizes = Counter(scan.subject for scan in scans)
+    sizes: Counter[str] = Counter()
+    for item in items:
+        sizes[item.subject] += load(item)
     if len(sizes) < count:
         raise InputError(f"The data have {len(sizes)} {'subject' if len(sizes) == 1 else 'subjects'}, too few for "
                          f"{count} parts that share none; add subjects or ask for fewer parts.")
@@ -25,22 +39,22 @@ def folds_by_subject(scans: Sequence[LabelledScan], count: int, seed: int) -> li
     order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     # large subjects first, each into the smallest fold, keeps the folds alike
     order.sort(key=lambda name: -sizes[name])
-    loads, fold_of = [0] * count, {}
+    loads, fold_of = [0.0] * count, {}
     for name in order:
         fold_of[name] = int(np.argmin(loads))
         loads[fold_of[name]] += sizes[name]
-    return [[scan for scan in scans if fold_of[scan.subject] == fold] for fold in range(count)]
+    return [[item for item in items if fold_of[item.subject] == fold] for fold in range(count)]
 
 
-def hold_out(scans: Sequence[LabelledScan], share: float, seed: int) -> tuple[list[LabelledScan], list[LabelledScan]]:
-    """Return the scans of the subjects that stay, and of about a `share` of the subjects that are held out, at least 1.
+def hold_out(items: Sequence[Item], share: float, seed: int,
+             load: Callable[[Item], float] = lambda item: 1.0) -> tuple[list[Item], list[Item]]:
+    """Return the items of the subjects that stay, and of those that are held out: about a `share` of the load.
 
     Raises
     ------
     InputError
         If there is only one subject.
     """
-    subjects = len({scan.subject for scan in scans})
-    parts = folds_by_subject(scans, max(2, min(subjects, round(1 / share))), seed)
-    held = parts[-1]
-    return [scan for scan in scans if scan not in held], held
+    subjects = len({item.subject for item in items})
+    parts = folds_by_subject(items, max(2, min(subjects, round(1 / share))), seed, load)
+    return [item for part in parts[:-1] for item in part], parts[-1]
