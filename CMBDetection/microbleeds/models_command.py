@@ -1,24 +1,28 @@
 """The command ``cmbdetect models``: list, show, verify, import and remove."""
 
 import argparse
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .batch import BAD_INPUT, OK
 from .errors import ModelError
 from .model_folders import (
+    CARD,
     DEFAULT_ARCHITECTURE,
     DETECTION,
     InstalledModel,
     find_model,
     folder_size_bytes,
     installed_models,
+    new_user_model,
     read_card,
     remove_model,
     user_models_folder,
 )
 from .progress import Reporter
+from .read_write import write_json
 
 
 def add_models_command(commands: Any) -> None:
@@ -31,9 +35,11 @@ def add_models_command(commands: Any) -> None:
     show.add_argument("name", metavar="NAME")
     verify = _add(actions, "verify", _verify, "check that models are undamaged and load")
     verify.add_argument("name", nargs="?", metavar="NAME", help="default: all of them")
-    add = _add(actions, "import", _import, "install published weights of MicrobleedNet")
-    add.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR", help="..._cdet_model_weights.pth and "
-                     "..._cdisc_student_model_weights.pth, or their folder")
+    add = _add(actions, "import", _import, "install a model of your own, or published weights of "
+               "MicrobleedNet")
+    add.add_argument("paths", nargs="+", type=Path, metavar="FILE|DIR", help="model folder, as cmbdetect train "
+                     "writes it; or ..._cdet_model_weights.pth and ..._cdisc_student_model_weights.pth, or their "
+                     "folder")
     add.add_argument("--name", help="of the new model (default: from the names of the files)")
     remove = _add(actions, "remove", _remove, "delete one of your models")
     remove.add_argument("name", metavar="NAME")
@@ -116,11 +122,31 @@ def _load(model: InstalledModel) -> None:
 
 
 def _import(options: argparse.Namespace, reporter: Reporter) -> int:
-    from .reference_import import import_reference
+    if (options.paths[0] / CARD).is_file():
+        folder = _import_folder(options.paths, options.name)
+    else:
+        from .reference_import import import_reference
 
-    folder = import_reference(options.paths, options.name)
+        folder = import_reference(options.paths, options.name)
     print(f"The model {folder.name} is in {folder}; use it with cmbdetect detect --model {folder.name}.")
     return OK
+
+
+def _import_folder(paths: Sequence[Path], name: str | None) -> Path:
+    """Install a copy of a model folder, as ``cmbdetect train`` writes it, if it is undamaged; return the copy."""
+    if len(paths) > 1:
+        raise ModelError(f"{paths[0]} is a whole model; import one model at a time.")
+    card = read_card(paths[0])
+    if card.get("kind") != DETECTION:
+        raise ModelError(f"{paths[0]} holds no detection model; choose another folder.")
+    _load(InstalledModel(paths[0], False))
+    name = name or str(card["name"])
+    with new_user_model(name) as folder:
+        for entry in card["files"].values():
+            shutil.copyfile(paths[0] / entry["file"], folder / entry["file"])
+        write_json(folder / CARD, {**card, "name": name, "title": str(card.get("title", name)).replace(
+            str(card["name"]), name)})
+    return user_models_folder() / name
 
 
 def _remove(options: argparse.Namespace, reporter: Reporter) -> int:

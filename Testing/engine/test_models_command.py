@@ -6,7 +6,11 @@ import reference_definitions as definitions
 import SimpleITK as sitk
 import torch
 from microbleeds import cli
+from microbleeds.calibration import Calibration
 from microbleeds.model_folders import detection_models
+from microbleeds.networks import Detector, Student
+from microbleeds.training.export import export_model
+from microbleeds.weights import load_model
 
 LESION = (12, 16, 8)
 """Voxel (i, j, k) of the scan below, whose voxels are 1 mm and run towards L, P, S."""
@@ -93,6 +97,20 @@ def test_list_show_verify_remove(capsys, tmp_path, models):
     assert code == 0 and {line.split(":")[0] for line in out.splitlines()} == {"implants-0.1", "brain-mask", "mine"}
     code, out, _ = run(capsys, "models", "remove", "mine")
     assert code == 0 and not list(models.iterdir())
+
+
+def test_a_trained_model_is_copied_under_its_name_if_it_is_undamaged(capsys, tmp_path, models):
+    trained = tmp_path / "site-a"
+    points = {"balanced": {}, "sensitive": {}}
+    export_model(trained, Detector(2, 4), Student(2), Calibration(0.5, 0.2, -1.0), points, {})
+    code, out, _ = run(capsys, "models", "import", trained, "--name", "ours")
+    assert code == 0 and "--model ours" in out
+    assert load_model("ours").calibration == Calibration(0.5, 0.2, -1.0)
+    assert ("ours", "ours (GRE, SWI, QSM)") in detection_models()
+    assert run(capsys, "models", "import", trained, "--name", "ours")[0] == 2
+    (trained / "student.pt").write_bytes(b"damaged")
+    code, _, err = run(capsys, "models", "import", trained, "--name", "other")
+    assert code == 2 and "SHA-256" in err and not (models / "other").exists()
 
 
 def test_verify_tells_damage_and_goes_on(capsys, tmp_path, models):
