@@ -60,12 +60,12 @@ def train_networks(cases: Sequence[Case], settings: TrainingSettings, place: Pla
         raise InputError("No case for training shows a microbleed inside the brain; add cases that do.")
     place.folder.mkdir(parents=True, exist_ok=True)
     sites = [sites_of(case, np.random.default_rng([settings.seed, index])) for index, case in enumerate(cases)]
-    detector = _train_detector(cases, sites, settings, place)
+    detector = train_detector(cases, sites, settings, place)
     mined = mine_cases(cases, detector, place.folder / "candidates-1", place.device, place.tell)
-    detector = _refine_detector(detector, cases, sites, mined, settings, place)
+    detector = refine_detector(detector, cases, sites, mined, settings, place)
     mined = mine_cases(cases, detector, place.folder / "candidates-2", place.device, place.tell)
     mined = [with_lookalikes(found, own) for found, own in zip(mined, sites, strict=True)]
-    teacher = _train_teacher(detector, cases, mined, settings, place)
+    teacher = train_teacher(detector, cases, mined, settings, place)
     student = train_student(detector, teacher, cases, mined, settings, place)
     return Networks(detector, teacher, student)
 
@@ -81,21 +81,24 @@ def new_detector(settings: TrainingSettings) -> Detector:
     return Detector(settings.width, classes=MIMIC + 1 if settings.mimic_classes else 2)
 
 
-def _train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: TrainingSettings,
-                    place: Place) -> Detector:
+def train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: TrainingSettings,
+                   place: Place) -> Detector:
+    """Train the first round of the detector."""
     stage = _stage(DETECTOR, settings.detector_steps, settings.learning_rate, settings, place)
     return fit(new_detector(settings), detector_batch(cases, sites, settings), detector_loss, stage)
 
 
-def _refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[Sites], mined: Sequence[Mined],
-                     settings: TrainingSettings, place: Place) -> Detector:
+def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[Sites], mined: Sequence[Mined],
+                    settings: TrainingSettings, place: Place) -> Detector:
+    """Train a detector further, with its own false candidates among the patches."""
     sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
     stage = _stage(REFINED, settings.refine_steps, _REFINING_RATE * settings.learning_rate, settings, place)
     return fit(detector, detector_batch(cases, sites, settings), detector_loss, stage)
 
 
-def _train_teacher(detector: Detector, cases: Sequence[Case], mined: Sequence[Mined], settings: TrainingSettings,
-                   place: Place) -> Teacher:
+def train_teacher(detector: Detector, cases: Sequence[Case], mined: Sequence[Mined], settings: TrainingSettings,
+                  place: Place) -> Teacher:
+    """Train the teacher, which starts from the detector."""
     torch.manual_seed(settings.seed)
     teacher = Teacher(settings.width, classes=detector.segmentor.out.out_channels)
     teacher.extractor.load_state_dict(detector.extractor.state_dict())
