@@ -9,7 +9,6 @@ are fitted on one half of the validation subjects and judged on the other, both 
 """
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
