@@ -49,7 +49,7 @@ class Variation:
 
 
 def draw_variation(rng: np.random.Generator, randomise: bool = True) -> Variation:
-    """Draw a variation; without `randomise` only mirrors, transposition and a little gain and noise."""
+    """Draw a variation; without `randomise` only mirrors, transposition and a little noise."""
     flips, transpose = tuple(bool(b) for b in rng.random(3) < 0.5), bool(rng.random() < 0.5)
     if not randomise:
         return Variation(flips, transpose, noise=float(rng.uniform(0, 0.05)) * bool(rng.random() < 0.3))
@@ -68,9 +68,10 @@ def draw_variation(rng: np.random.Generator, randomise: bool = True) -> Variatio
 
 def vary_images(images: np.ndarray, spacing_mm: np.ndarray, variation: Variation,
                 rng: np.random.Generator) -> np.ndarray:
-    """Apply a variation to image and symmetry, (2, i, j, k) float32; outside the brain, where both are 0, they stay so.
+    """Apply a variation to image and symmetry, (2, i, j, k) float32.
 
-    The symmetry is computed anew from the varied image unless it merely scales with it.
+    Outside the brain, where the image is 0, it stays 0. The symmetry is computed anew from the varied image unless it
+    merely scales with it.
     """
     image, symmetry = images
     inside = image != 0
