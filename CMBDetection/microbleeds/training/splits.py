@@ -24,6 +24,8 @@ def folds_by_subject(items: Sequence[Item], count: int, seed: int,
                      load: Callable[[Item], float] = lambda item: 1.0) -> list[list[Item]]:
     """Deal subjects, in an order drawn with `seed`, into folds of about equal load, by default of equally many items.
 
+    Subjects without any load are spread by their number.
+
     Raises
     ------
     InputError
@@ -39,10 +41,13 @@ def folds_by_subject(items: Sequence[Item], count: int, seed: int,
     order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     # large subjects first, each into the smallest fold, keeps the folds alike
     order.sort(key=lambda name: -sizes[name])
-    loads, fold_of = [0.0] * count, {}
+    loads, numbers, fold_of = [0.0] * count, [0] * count, {}
     for name in order:
-        fold_of[name] = int(np.argmin(loads))
-        loads[fold_of[name]] += sizes[name]
+        # those without load would all go to the fold with the least
+        fold = int(np.argmin(loads if sizes[name] else numbers))
+        fold_of[name] = fold
+        loads[fold] += sizes[name]
+        numbers[fold] += 1
     return [[item for item in items if fold_of[item.subject] == fold] for fold in range(count)]
 
 
@@ -55,6 +60,7 @@ def hold_out(items: Sequence[Item], share: float, seed: int,
     InputError
         If there is only one subject.
     """
-    subjects = len({item.subject for item in items})
+    # no more parts than subjects with a load, so that the part held out has some
+    subjects = len({item.subject for item in items if load(item)})
     parts = folds_by_subject(items, max(2, min(subjects, round(1 / share))), seed, load)
     return [item for part in parts[:-1] for item in part], parts[-1]
