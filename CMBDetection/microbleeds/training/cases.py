@@ -26,7 +26,7 @@ from ..step0_prepare import Prepared, find_brain, prepare
 from ..volume import Volume
 from .labelled_scans import IGNORED, MICROBLEED, LabelledScan, read_truth
 
-_REVISION = 1
+_REVISION = 2
 """Raised when the same scan gives another case."""
 _FACTS = "case.json"
 _ARRAYS = ("images", "brain", "lesions", "classes")
@@ -45,7 +45,7 @@ class Case:
         Working image and its radial symmetry.
     brain : (i, j, k) bool
     lesions : (i, j, k) int16
-        Number of each microbleed.
+        Number of each microbleed, from 1 on without gaps.
     classes : (i, j, k) uint8
         `labelled_scans.TISSUE` and so on.
     kinds_known : bool
@@ -134,7 +134,7 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
     # what the mask cuts off cannot be seen: neither right nor wrong
     classes = np.where((classes == MICROBLEED) & ~inside, IGNORED, classes)
     arrays = {"images": np.stack([prepared.image.data, prepared.symmetry.data]).astype(np.float16), "brain": inside,
-              "lesions": np.where(inside, lesions, 0).astype(np.int16), "classes": classes.astype(np.uint8)}
+              "lesions": _renumbered(np.where(inside, lesions, 0)), "classes": classes.astype(np.uint8)}
     beside = folder / f".{scan.name}.part"
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
@@ -146,10 +146,16 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
     os.replace(beside, path)
 
 
+def _renumbered(lesions: np.ndarray) -> np.ndarray:
+    """Return lesions numbered 1, 2, ..., because label maps may hold numbers that do not fit 16 bits."""
+    numbers = np.unique(lesions[lesions > 0])
+    return np.where(lesions > 0, np.searchsorted(numbers, lesions) + 1, 0).astype(np.int16)
+
+
 def _identity(scan: LabelledScan) -> dict:
     """Return what the case depends on."""
-    files = [scan.image, scan.truth, *scan.maps, *([scan.brain] if scan.brain else [])]
-    hashes = {path.name: _digest(path) for path in files}
+    # not by name: an image and its label map often have the same one
+    hashes = [_digest(path) for path in (scan.image, scan.truth, *scan.maps, *([scan.brain] if scan.brain else []))]
     return json.loads(json.dumps({
         "name": scan.name, "subject": scan.subject, "asked_modality": scan.modality, "layout": scan.layout,
         "sha256": hashes, "settings": asdict(PrepareSettings()), "revision": _REVISION}))
