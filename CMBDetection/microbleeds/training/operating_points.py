@@ -68,7 +68,8 @@ def figures_of(scored: Sequence[ScoredCase], calibration: Calibration,
     judged = [one.kept & ~one.spared for one in scored]
     bins = reliability(np.concatenate([own[use] for own, use in zip(scores, judged, strict=True)]),
                        np.concatenate([one.on_lesion[use] for one, use in zip(scored, judged, strict=True)]))
-    figures["expected_calibration_error"] = round(expected_calibration_error(bins), 4)
+    error = expected_calibration_error(bins)
+    figures["expected_calibration_error"] = None if error is None else round(error, 4)
     figures["calibration"] = asdict(calibration)
     return figures
 
