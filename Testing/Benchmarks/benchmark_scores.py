@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+from benchmark_calibration import CalibrationScore, Labelled, label, score_calibration
 from benchmark_set import BenchmarkCase
+from benchmark_steps import StepScore, count_steps, score_steps
 from microbleeds.errors import InputError
 from microbleeds.evaluation.by_kind import (
     CauseCounts,
@@ -24,33 +26,41 @@ from microbleeds.evaluation.cases import Case, read_prediction
 from microbleeds.evaluation.drawn_truth import Drawn, read_drawn_truth
 from microbleeds.evaluation.evaluate import scored_candidates
 from microbleeds.evaluation.intervals import Intervals, bootstrap
-from microbleeds.evaluation.matching import Lesions
+from microbleeds.evaluation.matching import Counts, Lesions
 from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates, Summary, froc, summarise
 from microbleeds.outputs import FILE_NAMES
 from microbleeds.read_write import scan_stem
 
 DIAMETERS_MM = (3.0, 5.0)
 """Between small, middle and large visible microbleeds."""
+ALL = "all"
+"""Name of a group of all modalities."""
 
 
 @dataclass(frozen=True, eq=False)
 class CaseScore:
     """One case.
 
-    `candidates` has the candidates of each FROC curve, `seconds` the wall time of the detection and `modality` the one
-    it took the image for: empty or None for programs that write no findings file.
+    `candidates` has the candidates of each FROC curve, `steps` the counts after each step, `labelled` the candidates
+    with their truth, `seconds` the wall time of the detection and `modality` the one it took the image for: empty or
+    None for programs that write no findings file.
     """
 
     case: BenchmarkCase
     verdict: Verdict
     candidates: dict[str, ScoredCandidates]
+    steps: dict[str, Counts]
+    labelled: Labelled | None
     seconds: float | None
     modality: str | None
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """The figures of a group of cases; `found_by_diameter` and `found_by_region` hold (found, visible)."""
+    """The figures of a group of cases; `found_by_diameter` and `found_by_region` hold (found, visible).
+
+    `froc` and `steps` are empty where the candidates are not known.
+    """
 
     name: str
     summary: Summary
@@ -60,6 +70,7 @@ class GroupScore:
     found_by_diameter: dict[str, tuple[int, int]]
     found_by_region: dict[str, tuple[int, int]]
     froc: dict[str, tuple[FrocPoint, ...]]
+    steps: dict[str, StepScore]
     median_seconds: float | None
 
 
@@ -95,10 +106,12 @@ def score_case(case: BenchmarkCase, data_set: Path, predictions: Path) -> CaseSc
     lesions = Lesions(visible_centres_ras(truth), ())
     candidates = {name: replace(item, spared_ras=invisible_ras(truth))
                   for name, item in scored_candidates(Case(case.name, clusters, lesions, result)).items()}
-    provenance = result.provenance if result else None
-    return CaseScore(case, judge(clusters, truth), candidates,
-                     sum(provenance.seconds.values()) if provenance else None,
-                     provenance.modality if provenance else None)
+    verdict = judge(clusters, truth)
+    if result is None:
+        return CaseScore(case, verdict, candidates, {}, None, None, None)
+    steps = count_steps(result, lesions.centres_ras, invisible_ras(truth), verdict.counts)
+    return CaseScore(case, verdict, candidates, steps, label(candidates["final"]),
+                     sum(result.provenance.seconds.values()), result.provenance.modality)
 
 
 def score_group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
@@ -111,6 +124,7 @@ def score_group(name: str, scores: Sequence[CaseScore]) -> GroupScore:
         name, summarise(counts), bootstrap(counts), sum(verdict.spared for verdict in verdicts),
         count_causes(verdicts), count_found(verdicts, diameter_group), count_found(verdicts, region_group),
         {curve: froc([score.candidates[curve] for score in scores]) for curve in sorted(curves)},
+        score_steps([score.steps for score in scores]),
         median(seconds) if seconds else None)
 
 
@@ -121,12 +135,24 @@ def score_groups(scores: Sequence[CaseScore]) -> tuple[tuple[GroupScore, ...], t
         own = [score for score in scores if score.case.tier == tier]
         main += _split(own, tier, lambda case: case.modality)
         if len({score.case.modality for score in own}) > 1:
-            main.append(score_group(f"{tier}, all", own))
+            main.append(score_group(f"{tier}, {ALL}", own))
     for modality in dict.fromkeys(score.case.modality for score in scores):
         own = [score for score in scores if (score.case.tier, score.case.modality) == ("standard", modality)]
         splits += _split(own, modality, lambda case: f"{case.slices} slices")
         splits += _split(own, modality, lambda case: f"{case.field_tesla:g} T")
     return tuple(main), tuple(splits)
+
+
+def score_calibrations(scores: Sequence[CaseScore]) -> tuple[CalibrationScore, ...]:
+    """Return the calibration of each modality, both tiers together, and last that of all; () if not all are known."""
+    if not all(score.labelled for score in scores):
+        return ()
+    by_modality = {}
+    for score in scores:
+        by_modality.setdefault(score.case.modality, []).append(score.labelled)
+    if len(by_modality) > 1:
+        by_modality[ALL] = [score.labelled for score in scores]
+    return tuple(score_calibration(name, scans) for name, scans in by_modality.items())
 
 
 def diameter_group(item: Drawn) -> str:

@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+from benchmark_calibration import CalibrationScore
+from benchmark_goals import Goal, Measure, judge_goals
 from benchmark_scores import GroupScore
 from benchmark_set import VERSION
+from benchmark_steps import PAPER, STEPS, StepScore
 from microbleeds.evaluation.by_kind import CAUSES, CauseCounts
 from microbleeds.evaluation.intervals import CONFIDENCE, RESAMPLES
 from microbleeds.evaluation.matching import CENTRE_LIMIT_MM
@@ -15,11 +18,24 @@ RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is n
         "spared: neither right nor wrong. Scans without are those without a visible microbleed. TPR, FP per scan, "
         f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans)."
         " Seconds are the median.")
+GOALS_RULE = "Of the balanced point. A goal is met if the measured figure itself reaches it, whatever its interval."
+STEPS_RULE = ("Detector: all candidates of step 1. Student: those of at least the operating point's probability, "
+              "whatever the clean-up says of them. Clean-up: the final result. Paper: Table 3 of Sundaresan et al. "
+              "2023, on scans of patients and matched by overlap.")
+CALIBRATION_RULE = ("Candidates that the clean-up leaves, both tiers; true are those nearer than "
+                    f"{CENTRE_LIMIT_MM:g} mm to a visible microbleed, a second one on the same lesion too (“again”; "
+                    "the last column calls those wrong).")
 
 
-def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore]) -> str:
+def tables(title: str, main: Sequence[GroupScore], splits: Sequence[GroupScore],
+           calibrations: Sequence[CalibrationScore]) -> str:
     """Return everything as Markdown; `title` says what was measured."""
-    parts = [f"# {title}", f"Simulated benchmark, version {VERSION}. {RULE}", _figures(main)]
+    parts = [f"# {title}", f"Simulated benchmark, version {VERSION}. {RULE}", _figures(main), "## Goals",
+             GOALS_RULE, _goals(judge_goals(main, calibrations))]
+    if all(group.steps for group in main):
+        parts += ["## Steps one by one", STEPS_RULE, _steps(main)]
+    if calibrations:
+        parts += ["## Calibration", CALIBRATION_RULE, _calibrations(calibrations)]
     if splits:
         parts += ["## Standard tier: slices and field strength", _figures(splits)]
     parts += ["## What the false positives lie on",
@@ -58,6 +74,38 @@ def _figures(groups: Sequence[GroupScore]) -> str:
                    "precision", "F1", "spared", "s per scan"], rows)
 
 
+def _goals(goals: Sequence[Goal]) -> str:
+    words = {True: "yes", False: "no", None: "not measured"}
+    rows = [[goal.group, " at ".join(map(_reach, goal.measures)),
+             " at ".join(_with_interval(measure.value, measure.interval, 3) for measure in goal.measures),
+             words[goal.met]] for goal in goals]
+    return _table(["", "reach", "measured", "met"], rows)
+
+
+def _reach(measure: Measure) -> str:
+    return f"{measure.name} {'≥' if measure.at_least else '≤'} {measure.reach:g}"
+
+
+def _steps(groups: Sequence[GroupScore]) -> str:
+    rows = [[group.name, *(text for step in STEPS for text in _step(group.steps[step]))] for group in groups]
+    rows += [[name, *(f"{value:.1f}" if place == 1 else _number(value) for step in steps
+                      for place, value in enumerate(step))] for name, steps in PAPER.items()]
+    return _table(["", *(f"{step}: {name}" for step in STEPS for name in ("TPR", "FP per scan", "precision"))], rows)
+
+
+def _step(score: StepScore) -> tuple[str, str, str]:
+    summary, intervals = score.summary, score.intervals
+    return (_with_interval(summary.pooled.sensitivity, intervals.sensitivity),
+            _with_interval(summary.false_positives.per_scan, intervals.false_positives_per_scan),
+            _with_interval(summary.pooled.precision, intervals.precision))
+
+
+def _calibrations(scores: Sequence[CalibrationScore]) -> str:
+    rows = [[score.name, str(score.candidates), f"{score.true} ({score.again})",
+             _with_interval(score.ece, score.interval, 3), _number(score.ece_one_to_one, 3)] for score in scores]
+    return _table(["", "candidates", "true (again)", "ECE", "ECE, one to one"], rows)
+
+
 def _causes(groups: Sequence[GroupScore]) -> str:
     rows = []
     for index, cause in enumerate(CAUSES):
@@ -87,12 +135,14 @@ def _froc(groups: Sequence[GroupScore], curve: str) -> str:
     return _table(["FP per scan at most", *(f"{limit:g}" for limit in FROC_FP_PER_SCAN)], rows)
 
 
-def _with_interval(value: float | None, interval: tuple[float, float] | None) -> str:
-    return _number(value) if interval is None else f"{_number(value)} [{_number(interval[0])}, {_number(interval[1])}]"
+def _with_interval(value: float | None, interval: tuple[float, float] | None, digits: int = 2) -> str:
+    if interval is None:
+        return _number(value, digits)
+    return f"{_number(value, digits)} [{_number(interval[0], digits)}, {_number(interval[1], digits)}]"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+def _number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -24,9 +24,12 @@ from functools import partial
 from pathlib import Path
 
 import microbleeds
-from benchmark_scores import CaseScore, GroupScore, score_case, score_groups
+from benchmark_calibration import CalibrationScore
+from benchmark_figures import write_figures
+from benchmark_goals import judge_goals
+from benchmark_scores import CaseScore, GroupScore, score_calibrations, score_case, score_groups
 from benchmark_set import TIERS, VERSION, BenchmarkCase, all_cases, choose, fingerprint, plan
-from benchmark_tables import RULE, tables
+from benchmark_tables import CALIBRATION_RULE, GOALS_RULE, RULE, STEPS_RULE, tables
 from microbleeds.batch import BAD_INPUT, CANCELLED, OK
 from microbleeds.errors import InputError, MicrobleedError
 from microbleeds.outputs import FILE_NAMES, read_result
@@ -83,20 +86,39 @@ def detect_missing(images: Sequence[Path], folder: Path, options: argparse.Names
 
 
 def results(measured: Measured, scores: Sequence[CaseScore], main_groups: Sequence[GroupScore],
-            splits: Sequence[GroupScore], whole: int) -> dict:
+            splits: Sequence[GroupScore], calibrations: Sequence[CalibrationScore], whole: int) -> dict:
     """Return everything as plain dicts and lists, ready for JSON."""
     return {
         "benchmark": {"name": "simulated", "version": VERSION, "cases": len(scores), "cases_of_the_set": whole,
-                      "plans_sha256": fingerprint([score.case for score in scores]), "rule": RULE},
+                      "plans_sha256": fingerprint([score.case for score in scores]), "rule": RULE,
+                  "goals": GOALS_RULE, "steps": STEPS_RULE, "calibration": CALIBRATION_RULE},
         "measured": {"name": measured.name, **measured.about},
         "command": shlex.join([Path(sys.executable).name, *sys.argv]),
         "machine": {"processor": platform.machine(), "cores": os.cpu_count(), "python": platform.python_version(),
                     "microbleeds": microbleeds.__version__},
         "groups": [asdict(group) for group in main_groups],
         "splits": [asdict(group) for group in splits],
+        "goals": [asdict(goal) for goal in judge_goals(main_groups, calibrations)],
+        "calibration": [asdict(score) for score in calibrations],
         "cases": [{**asdict(score.case), "counts": asdict(score.verdict.counts), "spared": score.verdict.spared,
+                   "steps": {step: asdict(counts) for step, counts in score.steps.items()},
                    "found": score.verdict.found, "seconds": score.seconds, "modality_found": score.modality,
                    "false_positives": [asdict(item) for item in score.verdict.false_positives]} for score in scores]}
+
+
+def report(measured: Measured, scores: Sequence[CaseScore], whole: int, folder: Path) -> None:
+    """Print the tables; write them, the figures, and everything as JSON. The set has `whole` cases."""
+    groups, splits = score_groups(scores)
+    calibrations = score_calibrations(scores)
+    part = "" if len(scores) == whole else f", {len(scores)} of {whole} cases"
+    title = f"{measured.name}{part}"
+    text = tables(title, groups, splits, calibrations) + _notes(measured, scores)
+    start = folder / (measured.predictions.name + ("-part" if part else ""))
+    write_text(start.with_name(f"{start.name}.md"), text)
+    write_json(start.with_name(f"{start.name}.json"), results(measured, scores, groups, splits, calibrations, whole))
+    pictures = write_figures(start, title, groups, calibrations)
+    print(text)
+    print(f"Written to {start}.md and .json{''.join(f', {path.name}' for path in pictures)}.")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -115,14 +137,7 @@ def _run(options: argparse.Namespace) -> int:
     if not options.predictions:
         detect_missing([data_set / case.image for case in cases], measured.predictions, options)
     scores = _score(cases, data_set, measured.predictions, options.jobs)
-    groups, splits = score_groups(scores)
-    part = "" if len(cases) == len(every) else f", {len(cases)} of {len(every)} cases"
-    text = tables(f"{measured.name}{part}", groups, splits) + _notes(measured, scores)
-    start = options.work / f"results-{VERSION}" / (measured.predictions.name + ("-part" if part else ""))
-    write_text(start.with_name(f"{start.name}.md"), text)
-    write_json(start.with_name(f"{start.name}.json"), results(measured, scores, groups, splits, len(every)))
-    print(text)
-    print(f"Written to {start}.md and {start}.json.")
+    report(measured, scores, len(every), options.work / f"results-{VERSION}")
     return OK
 
 

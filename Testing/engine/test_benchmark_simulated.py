@@ -4,26 +4,34 @@ import hashlib
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from microbleeds.evaluation.metrics import FrocPoint
-from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance
+from microbleeds.errors import InputError
+from microbleeds.evaluation.matching import Counts
+from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates
+from microbleeds.findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenance
 from microbleeds.outputs import write_result
 from microbleeds.read_write import scan_stem, write_image, write_label_map, write_text
 from microbleeds.simulation.shapes import MICROBLEED, VEIN
 from microbleeds.volume import Volume
-from microbleeds.weights import DEFAULT_MODEL
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "Benchmarks"))
 import simulated
-from benchmark_scores import score_case, score_group, score_groups
+from benchmark_calibration import label
+from benchmark_goals import judge_goals
+from benchmark_scores import score_calibrations, score_case, score_group, score_groups
 from benchmark_set import HARD, STANDARD, VERSION, all_cases, choose
-from benchmark_tables import best_sensitivity
+from benchmark_steps import CLEAN_UP, DETECTOR, STUDENT
+from benchmark_tables import best_sensitivity, tables
 
 SHAPE = (40, 40, 12)
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 BLEED, HIDDEN, VEIN_AT, NOWHERE = (10, 10, 6), (30, 10, 6), (10, 30, 6), (30, 30, 6)
+BESIDE_BLEED, BESIDE_HIDDEN = (13, 10, 6), (30, 13, 6)
+EDGE, UNLIKELY = "step3_cleanup: edge", "step2_classify: probability"
 CASES = choose(all_cases(), limit=3)
 WITH = [case for case in CASES if case.bleeds]
 HEADER = "id\tkind\tR_mm\tA_mm\tS_mm\tsource_diameter_mm\tvisible_diameter_mm\tvisible\tsusceptibility_ppm\tregion\n"
@@ -65,6 +73,30 @@ def predict(folder, *, with_bleeds=(), clean=(), ending=".nii.gz"):
     folder.mkdir()
     for case in CASES:
         write_label_map(folder / f"{scan_stem(case.image)}{ending}", cubes(*(with_bleeds if case.bleeds else clean)))
+    return folder
+
+
+def finding(number, at, probability, removed_by=None):
+    position = (float(at[0]), float(at[1]), 2.0 * at[2])
+    return Finding(number, position, probability, probability, 54.0, 4.7, (position, position),
+                   Extrema(0.0, 1.0, position, position), REMOVED if removed_by else KEPT, removed_by)
+
+
+def write_findings(image, folder, found, threshold=0.5):
+    """Write the result of a run; `found` has place, probability and perhaps what removed it."""
+    findings = tuple(finding(number, *candidate) for number, candidate in enumerate(found, 1))
+    kept = [(at, item.id) for (at, *_), item in zip(found, findings, strict=True) if item.status == KEPT]
+    provenance = Provenance(image.name, hashlib.sha256(image.read_bytes()).hexdigest(), "gre", "", "m", "1" * 64,
+                            "balanced", SHAPE, (1, 1, 2), {"classify": {"threshold": threshold}} if threshold else {},
+                            {}, {"prepare": 1.5, "classify": 0.5})
+    write_result(DetectionResult(findings, provenance),
+                 cubes(*(at for at, _ in kept), numbers=[number for _, number in kept]),
+                 Volume(np.zeros(SHAPE, np.float32), AFFINE), scan_stem(image), folder, "")
+
+
+def detect(made, folder, *, with_bleeds, clean=(), threshold=0.5):
+    for case in CASES:
+        write_findings(made / f"set-{VERSION}" / case.image, folder, with_bleeds if case.bleeds else clean, threshold)
     return folder
 
 
@@ -150,39 +182,40 @@ class FakeDetection:
         folder = Path(command[command.index("-o") + 1])
         self.asked.append([Path(image).name for image in images])
         for image in map(Path, images):
-            found = [(BLEED, 0.9), (VEIN_AT, 0.6)]
-            volume = Volume(np.zeros(SHAPE, np.float32), AFFINE)
-            findings = tuple(self.finding(number, at, score) for number, (at, score) in enumerate(found, 1))
-            digest = hashlib.sha256(image.read_bytes()).hexdigest()
-            provenance = Provenance(image.name, digest, "gre", "", "m", "1" * 64, "balanced", SHAPE, (1, 1, 2), {}, {},
-                                    {"prepare": 1.5, "classify": 0.5})
-            write_result(DetectionResult(findings, provenance), cubes(BLEED, VEIN_AT), volume, scan_stem(image), folder,
-                         "")
-
-    @staticmethod
-    def finding(number, at, score):
-        position = (float(at[0]), float(at[1]), 2.0 * at[2])
-        return Finding(number, position, score, score, 54.0, 4.7, (position, position),
-                       Extrema(0.0, 1.0, position, position))
+            write_findings(image, folder, [(BLEED, 0.9), (VEIN_AT, 0.6)])
 
 
-def test_command_with_a_model(made, monkeypatch, capsys):
+@pytest.fixture
+def model(monkeypatch):
+    """A model that needs no weights."""
+    made = SimpleNamespace(name="drawn", sha256="2" * 64, settings=lambda point: None)
+    monkeypatch.setattr("microbleeds.weights.load_model", lambda name: made)
+    return made
+
+
+def test_command_with_a_model(made, model, monkeypatch, capsys):
     fake = FakeDetection()
     monkeypatch.setattr(simulated.subprocess, "run", fake)
     assert run(made, "--modality", "gre", monkeypatch=monkeypatch) == 0
     assert len(fake.asked[0]) == 6
-    content = json.loads(next((made / f"results-{VERSION}").glob(f"{DEFAULT_MODEL}-*.json")).read_text())
+    content = json.loads(next((made / f"results-{VERSION}").glob(f"{model.name}-*.json")).read_text())
     group = content["groups"][0]
     assert group["median_seconds"] == 2.0 and len(content["measured"]["model_sha256"]) == 64
     # the clean scan has both, and both are false there; from 0.65 on the vein is gone
     points = {point["threshold"]: point for point in group["froc"]["final"]}
     assert (points[0.9]["sensitivity"], points[0.9]["false_positives_per_scan"]) == (1.0, pytest.approx(1 / 3))
     assert (points[0.5]["sensitivity"], points[0.5]["false_positives_per_scan"]) == (1.0, pytest.approx(4 / 3))
-    assert "## FROC, final" in capsys.readouterr().out
+    # of 6 scans, 4 have the bleed (.9): ECE (4 x .1 + 2 x .9 over their bin, so |.9 - 4/6|; and .6) halved
+    assert content["calibration"][0]["ece"] == pytest.approx(((0.9 - 4 / 6) + 0.6) / 2)
+    assert content["cases"][0]["steps"][STUDENT] == {"lesions": 1, "found": 1, "predictions": 2, "correct": 1}
+    out = capsys.readouterr().out
+    assert "## FROC, final" in out and "| gre | ECE ≤ 0.03 | 0.417 [" in out
+    names = [path.name.split("-balanced-part-")[1] for path in sorted((made / f"results-{VERSION}").glob("*.svg"))]
+    assert names == ["froc-hard.svg", "froc-standard.svg", "reliability.svg"]
     assert run(made, "--modality", "gre", monkeypatch=monkeypatch) == 0 and len(fake.asked) == 1
 
 
-def test_images_made_again_are_detected_in_again(made, monkeypatch):
+def test_images_made_again_are_detected_in_again(made, model, monkeypatch):
     fake = FakeDetection()
     monkeypatch.setattr(simulated.subprocess, "run", fake)
     assert run(made, "--modality", "gre", "--again", monkeypatch=monkeypatch) == 0 and len(fake.asked[0]) == 6
@@ -192,7 +225,7 @@ def test_images_made_again_are_detected_in_again(made, monkeypatch):
     assert fake.asked[1:] == [[image.name]]
 
 
-def test_a_failed_detection_is_told(made, monkeypatch, capsys):
+def test_a_failed_detection_is_told(made, model, monkeypatch, capsys):
     monkeypatch.setattr(simulated.subprocess, "run", lambda *command, **options: None)
     assert run(made, "--modality", "qsm", monkeypatch=monkeypatch) == 2
     assert "The detection failed on 6 of 6 images, sub-qsm01_Chimap.nii.gz" in capsys.readouterr().err
@@ -202,3 +235,129 @@ def test_best_sensitivity_of_a_curve():
     curve = [FrocPoint(threshold, tpr, None, wrong, None, None)
              for threshold, tpr, wrong in ((0.2, 0.9, 6.0), (0.5, 0.7, 2.0), (0.6, 0.7, 1.5), (0.8, 0.2, 0.1))]
     assert [best_sensitivity(curve, limit) for limit in (0.05, 0.1, 1.9, 2.0, 100)] == [None, 0.2, 0.7, 0.7, 0.9]
+
+
+def test_steps_one_by_one(made, tmp_path):
+    # the hidden one is spared; where both would remove a candidate, the clean-up is named, so the student keeps .7 only
+    folder = detect(made, tmp_path / "p", clean=[(NOWHERE, 0.3, EDGE)], with_bleeds=[
+        (BLEED, 0.9), (HIDDEN, 0.8), (BESIDE_BLEED, 0.75, EDGE), (NOWHERE, 0.7, EDGE), (VEIN_AT, 0.5),
+        (BESIDE_HIDDEN, 0.2, UNLIKELY), (NOWHERE, 0.1, EDGE)])
+    scores = scores_of(made, folder)
+    assert scores[0].case.bleeds and scores[0].steps == {
+        DETECTOR: Counts(1, 1, 5, 1), STUDENT: Counts(1, 1, 4, 1), CLEAN_UP: Counts(1, 1, 2, 1)}
+    group = score_group("all", scores)
+    figures = {step: (score.summary.pooled.sensitivity, score.summary.false_positives.per_scan,
+                      score.summary.pooled.precision) for step, score in group.steps.items()}
+    assert figures == {DETECTOR: (1.0, pytest.approx((12 * 4 + 6) / 18), 12 / 66),
+                       STUDENT: (1.0, pytest.approx(12 * 3 / 18), 12 / 48),
+                       CLEAN_UP: (1.0, pytest.approx(12 / 18), 0.5)}
+    assert (group.steps[CLEAN_UP].summary, group.steps[CLEAN_UP].intervals) == (group.summary, group.intervals)
+    low, high = group.steps[DETECTOR].intervals.false_positives_per_scan
+    assert 1 < low < 3 < high < 4
+
+
+def test_steps_where_the_student_loses_a_bleed(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.6, UNLIKELY)], threshold=0.63)
+    steps = score_group("all", scores_of(made, folder)).steps
+    assert [steps[step].summary.pooled.sensitivity for step in (DETECTOR, STUDENT, CLEAN_UP)] == [1.0, 0.0, 0.0]
+
+
+def test_steps_need_the_findings_of_every_scan(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.9)])
+    (folder / f"{scan_stem(CASES[0].image)}_desc-cmb_findings.json").unlink()
+    scores = scores_of(made, folder)
+    groups, splits = score_groups(scores)
+    assert groups[0].steps == {} and groups[1].steps.keys() == {DETECTOR, STUDENT, CLEAN_UP}
+    assert score_calibrations(scores) == ()
+    text = tables("T", groups, splits, ())
+    assert "## Goals" in text and "ECE" not in text and "## Steps" not in text and "## Calibration" not in text
+
+
+def test_findings_without_their_threshold_are_an_error(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.9)], threshold=None)
+    with pytest.raises(InputError, match="sub-gre01_T2starw.nii.gz does not tell the threshold"):
+        scores_of(made, folder)
+
+
+def test_calibration_counts_what_the_clean_up_leaves(made, tmp_path):
+    folder = detect(made, tmp_path / "p", clean=[(NOWHERE, 0.35, UNLIKELY), (VEIN_AT, 0.95, EDGE)], with_bleeds=[
+        (BLEED, 0.9), (VEIN_AT, 0.6), (BESIDE_BLEED, 0.4, UNLIKELY), (NOWHERE, 0.2, UNLIKELY),
+        (BESIDE_HIDDEN, 0.15, UNLIKELY), (NOWHERE, 0.05, EDGE)])
+    *by_modality, pooled = score_calibrations(scores_of(made, folder))
+    assert [score.name for score in by_modality] == ["gre", "swi", "qsm"] and pooled.name == "all"
+    assert (pooled.candidates, pooled.true, pooled.again) == (12 * 4 + 6, 24, 12)
+    assert pooled.ece == pytest.approx((12 * (0.1 + 0.6 + 0.6 + 0.2) + 6 * 0.35) / 54)
+    assert pooled.ece_one_to_one == pytest.approx((12 * (0.1 + 0.6 + 0.4 + 0.2) + 6 * 0.35) / 54)
+    assert pooled.interval[0] < pooled.ece < pooled.interval[1]
+    assert by_modality[0].candidates == 18 and by_modality[0].ece == pytest.approx(pooled.ece)
+    shares = {item.low: (item.count, item.share_true) for item in pooled.bins if item.count}
+    assert shares == {0.2: (12, 0.0), 0.3: (6, 0.0), 0.4: (12, 1.0), 0.6: (12, 0.0), 0.9: (12, 1.0)}
+
+
+@pytest.mark.parametrize(("x_mm", "hidden_mm", "true"), [
+    (4.9, 99, True), (5.1, 99, False), (4.9, 6, True), (5.1, 6, None)])
+def test_what_lies_near_a_lesion_is_true_and_near_a_hidden_one_left_out(x_mm, hidden_mm, true):
+    labelled = label(ScoredCandidates(np.array([[0.0, 0, 0], [x_mm, 0, 0]]), np.array([0.8, 0.3]),
+                                      np.array([[0.0, 0, 0]]), np.array([[hidden_mm, 0.0, 0]])))
+    assert labelled.true.tolist() == [True] + ([] if true is None else [true])
+    assert labelled.again.tolist() == [False] + ([] if true is None else [true])
+    assert labelled.probabilities.tolist() == [0.8] + ([] if true is None else [0.3])
+
+
+def test_two_candidates_between_two_lesions_are_both_partners():
+    labelled = label(ScoredCandidates(np.array([[0.0, 0, 0], [2.0, 0, 0]]), np.array([0.8, 0.3]),
+                                      np.array([[0.0, 0, 0], [4.0, 0, 0]])))
+    assert labelled.true.all() and not labelled.again.any()
+
+
+def goals_of(made, folder):
+    scores = scores_of(made, folder)
+    groups, splits = score_groups(scores)
+    calibrations = score_calibrations(scores)
+    return judge_goals(groups, calibrations), tables("T", groups, splits, calibrations)
+
+
+def test_goals_that_are_met(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.99), (NOWHERE, 0.01, UNLIKELY)])
+    goals, text = goals_of(made, folder)
+    assert [goal.group for goal in goals] == ["standard, gre", "standard, swi", "standard, qsm"] * 2 + [
+        "hard, gre", "hard, swi", "hard, qsm", "all"]
+    assert all(goal.met for goal in goals)
+    assert "TPR ≥ 0.93 at FP per scan ≤ 1 | 1.000 [1.000, 1.000] at 0.000 [0.000, 0.000] | yes |" in text
+    assert "| all | ECE ≤ 0.03 | 0.010 [0.010, 0.010] | yes |" in text
+
+
+def test_goals_have_their_own_limits(made, tmp_path):
+    # 4/3 FP per scan: too many for the standard tier, few enough for the hard one; ECE .04
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.96), (NOWHERE, 0.6), (VEIN_AT, 0.6)])
+    met = [goal.met for goal in goals_of(made, folder)[0]]
+    assert met == [False] * 3 + [True] * 3 + [True] * 3 + [False]
+    folder = detect(made, tmp_path / "clean", with_bleeds=[(BLEED, 0.96)], clean=[(NOWHERE, 0.6)])
+    goals, text = goals_of(made, folder)
+    assert [goal.met for goal in goals] == [True] * 3 + [False] * 3 + [True] * 3 + [False]
+    assert goals[3].measures[0].value == 0.0
+    folder = detect(made, tmp_path / "missed", with_bleeds=[(VEIN_AT, 0.6)])
+    assert [goal.met for goal in goals_of(made, folder)[0]] == [False] * 3 + [True] * 3 + [False] * 4
+
+
+def test_a_goal_without_clean_scans_is_not_measured(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.99)])
+    scores = [score for score in scores_of(made, folder) if score.case.bleeds]
+    groups, splits = score_groups(scores)
+    goals = judge_goals(groups, ())
+    assert [goal.met for goal in goals] == [True] * 3 + [None] * 3 + [True] * 3
+    assert "| standard, gre | share of scans without microbleeds that have no FP ≥ 0.9 | – | not measured |" in tables(
+        "T", groups, splits, ())
+
+
+def test_figures_draw_each_modality_and_all(made, tmp_path, capsys):
+    folder = detect(made, tmp_path / "drawn", with_bleeds=[(BLEED, 0.9), (VEIN_AT, 0.6)])
+    scores = scores_of(made, folder)
+    simulated.report(simulated.Measured("Drawn", folder, {}), scores, len(CASES), tmp_path / "results")
+    names = {path.name for path in (tmp_path / "results").iterdir()}
+    assert names == {"drawn.md", "drawn.json", *(f"drawn-{name}.svg" for name in (
+        "froc-standard", "froc-hard", "reliability", "reliability-gre", "reliability-swi", "reliability-qsm"))}
+    assert "drawn-froc-standard.svg" in capsys.readouterr().out
+    root = ElementTree.parse(tmp_path / "results" / "drawn-froc-standard.svg").getroot()
+    titles = [item.text for item in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert "Drawn: simulated benchmark, standard tier" in titles and {"gre", "swi", "qsm", "pooled"} <= set(titles)
