@@ -7,6 +7,9 @@
 
 Another program's folder holds one label map per image ``S.nii.gz``, called ``S.nii.gz`` or ``S_desc-cmb_dseg.nii.gz``,
 binary or numbered, on the image's grid. Cases and results that are there already are not made again.
+
+The tables of our own models also have the steps one by one and the calibration, which need the findings files; FROC and
+reliability curves lie beside the tables as SVG.
 """
 
 import argparse

@@ -256,6 +256,12 @@ def test_steps_one_by_one(made, tmp_path):
     assert 1 < low < 3 < high < 4
 
 
+def test_findings_that_touch_are_one_at_the_end(made, tmp_path):
+    folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.9), (BESIDE_BLEED, 0.8)])
+    assert scores_of(made, folder)[0].steps == {
+        DETECTOR: Counts(1, 1, 2, 1), STUDENT: Counts(1, 1, 2, 1), CLEAN_UP: Counts(1, 1, 1, 1)}
+
+
 def test_steps_where_the_student_loses_a_bleed(made, tmp_path):
     folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.6, UNLIKELY)], threshold=0.63)
     steps = score_group("all", scores_of(made, folder)).steps
