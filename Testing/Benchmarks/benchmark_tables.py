@@ -20,9 +20,9 @@ RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is n
         " Seconds are the median.")
 GOALS_RULE = "Of the balanced point. A goal is met if the measured figure itself reaches it, whatever its interval."
 STEPS_RULE = ("Detector: all candidates of step 1. Student: those of at least the operating point's probability, "
-              "whatever the clean-up says of them; both by the candidates' centres. Clean-up: the final result as in the "
-              "first table, where findings that touch are one prediction. Paper: Table 3 of Sundaresan et al. 2023, on "
-              "scans of patients and matched by overlap.")
+              "whatever the clean-up says of them; both by the candidates' centres. Clean-up: the final result as in "
+              "the first table, where findings that touch are one prediction. Paper: Table 3 of Sundaresan et al. "
+              "2023, on scans of patients and matched by overlap.")
 CALIBRATION_RULE = ("Candidates that the clean-up leaves, both tiers; true are those nearer than "
                     f"{CENTRE_LIMIT_MM:g} mm to a visible microbleed, a second one on the same lesion too (“again”; "
                     "the last column calls those wrong).")
