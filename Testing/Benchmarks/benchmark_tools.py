@@ -1,0 +1,73 @@
+"""What the longer benchmarks share: commands in processes of their own, links to files, numbers as Markdown."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import microbleeds
+from microbleeds.batch import BAD_INPUT, CANCELLED, OK
+from microbleeds.errors import InputError, MicrobleedError
+
+
+def exit_code_of(run: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> int:
+    """Run a script and return its exit code; what is wrong is told in a sentence."""
+    try:
+        run(options)
+    except MicrobleedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on from here.", file=sys.stderr)
+        return CANCELLED
+    return OK
+
+
+def run_command(command: str, *arguments: object) -> None:
+    """Run ``cmbdetect COMMAND ARGUMENTS`` in a process of its own, which gives its memory back when it ends.
+
+    Raises
+    ------
+    InputError
+        If it fails; it has told the reason itself.
+    """
+    package = str(Path(microbleeds.__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH"))))
+    code = subprocess.run([sys.executable, "-m", "microbleeds", command, *map(str, arguments)],
+                          env={**os.environ, "PYTHONPATH": paths}, check=False).returncode
+    if code == CANCELLED:
+        raise KeyboardInterrupt
+    if code != OK:
+        raise InputError(f"cmbdetect {command} failed with exit code {code}; see above for the reason, correct it and "
+                         "start again.")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make a file appear in another place, as a link where the system allows it; what is there stays."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:
+        # Windows lets only some users make links
+        shutil.copyfile(source, target)
+
+
+def number(value: float | None) -> str:
+    """Return a number with two digits, a dash for None."""
+    return "–" if value is None else f"{value:.2f}"
+
+
+def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+    """Return a number and its interval."""
+    return number(value) if interval is None else f"{number(value)} [{number(interval[0])}, {number(interval[1])}]"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left and the others to the right."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
