@@ -62,8 +62,8 @@ def write_scan(folder: Path, name: str, drawn: Drawn) -> None:
     write_label_map(folder / "labels" / f"{name}.nii.gz", drawn.labels)
 
 
-def write_set(folder: Path, names, seed=0) -> Path:
-    """Write one drawn scan of each name and return the folder."""
+def write_set(folder: Path, names, seed=0, **options) -> Path:
+    """Write one drawn scan of each name and return the folder; `options` are those of `drawn_scan`."""
     for number, name in enumerate(names):
-        write_scan(folder, name, drawn_scan(100 * seed + number))
+        write_scan(folder, name, drawn_scan(100 * seed + number, **options))
     return folder

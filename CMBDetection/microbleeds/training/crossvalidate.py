@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import SettingsError
 from ..evaluation.curves import POOLED, froc_svg
 from ..evaluation.matching import Counts
 from ..evaluation.metrics import froc
@@ -53,15 +54,20 @@ def cross_validate(job: CrossValidationJob, settings: TrainingSettings, reporter
     ------
     InputError
         If data cannot be used, or the work folder was begun for something else; before any training.
+    SettingsError
+        If there are fewer than two folds.
     """
+    if job.folds < 2:
+        raise SettingsError(f"folds must be 2 or more, got {job.folds}.")
     scans = collect(job.data)
     check_data_set(scans)
     parts = folds_by_subject(scans, job.folds, settings.seed)
-    claim_work_folder(job.work, settings, scans)
-    folds = []
-    for number, test in enumerate(parts, 1):
-        others = [scan for scan in scans if scan not in test]
-        folds.append(_fold(number, others, test, settings, job, teller(reporter, f"fold {number} of {job.folds}")))
+    # all splits before the first fold is trained: the last one may have too few subjects
+    splits = [(*hold_out([scan for scan in scans if scan not in test], settings.held_out, settings.seed), test)
+              for test in parts]
+    claim_work_folder(job.work, settings, scans, folds=job.folds)
+    folds = [_fold(number, split, settings, job, teller(reporter, f"fold {number} of {job.folds}"))
+             for number, split in enumerate(splits, 1)]
     figures = figures_of_folds(folds)
     job.output.mkdir(parents=True, exist_ok=True)
     write_json(job.output / "crossvalidation.json", {"settings": asdict(settings), **figures})
@@ -70,15 +76,14 @@ def cross_validate(job: CrossValidationJob, settings: TrainingSettings, reporter
     return figures
 
 
-def _fold(number: int, others: Sequence[LabelledScan], test: Sequence[LabelledScan], settings: TrainingSettings,
-          job: CrossValidationJob, tell) -> Fold:
+def _fold(number: int, split: Sequence[list[LabelledScan]], settings: TrainingSettings, job: CrossValidationJob,
+          tell) -> Fold:
     work = job.work / f"fold-{number}"
-    training, held_out = hold_out(others, settings.held_out, settings.seed)
+    training, held_out, test = split
     done = work / "test.json"
     if not done.exists():
-        everything = [*training, *held_out, *test]
         # all folds share the prepared cases: what is prepared depends on the scan alone
-        cases, test_cases = cases_of(everything[:-len(test)], test, job.work, job.jobs, tell)
+        cases, test_cases = cases_of([*training, *held_out], test, job.work, job.jobs, tell)
         networks = train_networks(cases[:len(training)], settings, Place(work, job.device, tell))
         for name, own in (("held-out.json", cases[len(training):]), (done.name, test_cases)):
             save_scores(score_cases(own, networks.detector, networks.student, job.device, tell), work / name)

@@ -79,7 +79,7 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
     scans = collect(job.data)
     check_data_set(scans)
-    claim_work_folder(job.work, settings, scans)
+    claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256)
     tell = teller(reporter, job.output.name)
     cases = prepare_cases(scans, job.work / "cases", job.jobs,
                           lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))

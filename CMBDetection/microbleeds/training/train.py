@@ -102,9 +102,13 @@ def refuse_shared_subjects(scans: Sequence[LabelledScan], others: Sequence[Label
                          "leave them out of one of the two.")
 
 
-def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan]) -> None:
-    """Note what a work folder is for; one that was begun for something else is refused with an InputError."""
-    wanted = json.loads(json.dumps({"settings": asdict(settings), "scans": sorted(scan.name for scan in scans)}))
+def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan], **more: Any) -> None:
+    """Note what a work folder is for; one that was begun for something else is refused with an InputError.
+
+    `more` is what the checkpoints depend on besides settings and scans, as JSON.
+    """
+    names = sorted(scan.name for scan in scans)
+    wanted = json.loads(json.dumps({"settings": asdict(settings), "scans": names, **more}))
     path = work / _SETTINGS_FILE
     if path.exists():
         try:
