@@ -1,7 +1,9 @@
 """From label maps to figures: one score per case, then the figures of any group of cases.
 
-The rule is the one by distance: a prediction (26-connected cluster) finds a visible microbleed if their centres are
-nearer than 5 mm, one to one. See `microbleeds.evaluation.by_kind` for what the others are put down to.
+The rule is the one by distance: a prediction finds a visible microbleed if their centres are nearer than 5 mm, one to
+one. Where every number of a label map is one connected region, each of them is a prediction, also if two touch; else,
+as in a binary map, the 26-connected clusters are. See `microbleeds.evaluation.by_kind` for what the others are put
+down to.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from benchmark_calibration import CalibrationScore, Labelled, label, score_calibration
 from benchmark_set import BenchmarkCase
 from benchmark_steps import StepScore, count_steps, score_steps
@@ -29,7 +32,8 @@ from microbleeds.evaluation.intervals import Intervals, bootstrap
 from microbleeds.evaluation.matching import Counts, Lesions
 from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates, Summary, froc, summarise
 from microbleeds.outputs import FILE_NAMES
-from microbleeds.read_write import scan_stem
+from microbleeds.read_write import read_labels, scan_stem
+from microbleeds.volume import Volume
 
 DIAMETERS_MM = (3.0, 5.0)
 """Between small, middle and large visible microbleeds."""
@@ -106,12 +110,22 @@ def score_case(case: BenchmarkCase, data_set: Path, predictions: Path) -> CaseSc
     lesions = Lesions(visible_centres_ras(truth), ())
     candidates = {name: replace(item, spared_ras=invisible_ras(truth))
                   for name, item in scored_candidates(Case(case.name, clusters, lesions, result)).items()}
-    verdict = judge(clusters, truth)
+    verdict = judge(_predictions(clusters, read_labels(labels)), truth)
     if result is None:
         return CaseScore(case, verdict, candidates, {}, None, None, None)
     steps = count_steps(result, lesions.centres_ras, invisible_ras(truth), verdict.counts)
     return CaseScore(case, verdict, candidates, steps, label(candidates["final"]),
                      sum(result.provenance.seconds.values()), result.provenance.modality)
+
+
+def _predictions(clusters: Volume, labels: Volume) -> Volume:
+    """Return the numbered regions of a label map if each is connected, otherwise its clusters; numbers from 1 on."""
+    marked = clusters.data > 0
+    numbers = np.unique(labels.data[marked])
+    pairs = np.unique(np.stack([labels.data[marked], clusters.data[marked]]), axis=1)
+    if pairs.shape[1] > len(numbers):
+        return clusters
+    return clusters.with_data(np.where(marked, np.searchsorted(numbers, labels.data) + 1, 0).astype(np.int32))
 
 
 def score_group(name: str, scores: Sequence[CaseScore]) -> GroupScore:

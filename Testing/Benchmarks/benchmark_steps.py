@@ -1,8 +1,7 @@
 """The steps one by one, like the paper's Table 3: what the detector marks, what the student leaves of it, and the end.
 
-Detector and student are judged by the centres of their candidates, the clean-up by the clusters of the label map: it is
-the final result, so its figures are those of the main table, and what is lost where findings touch is in them. The rule
-is the same, see `benchmark_scores`.
+Detector and student are judged by the centres of their candidates, the clean-up by the regions of the label map: it is
+the final result, so its figures are those of the main table. The rule is the same, see `benchmark_scores`.
 """
 
 from collections.abc import Sequence

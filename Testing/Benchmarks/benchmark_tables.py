@@ -13,16 +13,15 @@ from microbleeds.evaluation.matching import CENTRE_LIMIT_MM
 from microbleeds.evaluation.metrics import FrocPoint
 
 FROC_FP_PER_SCAN = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-RULE = (f"A prediction is a 26-connected cluster; it is right if its centre is nearer than {CENTRE_LIMIT_MM:g} mm to "
-        "that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen are "
+RULE = ("A prediction is a numbered region, or a 26-connected cluster of a binary map; it is right if its centre is "
+        f"nearer than {CENTRE_LIMIT_MM:g} mm to that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen are "
         "spared: neither right nor wrong. Scans without are those without a visible microbleed. TPR, FP per scan, "
         f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans)."
         " Seconds are the median.")
 GOALS_RULE = "Of the balanced point. A goal is met if the measured figure itself reaches it, whatever its interval."
 STEPS_RULE = ("Detector: all candidates of step 1. Student: those of at least the operating point's probability, "
               "whatever the clean-up says of them; both by the candidates' centres. Clean-up: the final result as in "
-              "the first table, where findings that touch are one prediction. Paper: Table 3 of Sundaresan et al. "
-              "2023, on scans of patients and matched by overlap.")
+              "the first table. Paper: Table 3 of Sundaresan et al. 2023, on scans of patients and matched by overlap.")
 CALIBRATION_RULE = ("Candidates that the clean-up leaves, both tiers; true are those nearer than "
                     f"{CENTRE_LIMIT_MM:g} mm to a visible microbleed, a second one on the same lesion too (“again”; "
                     "the last column calls those wrong).")

@@ -14,7 +14,7 @@ from microbleeds.evaluation.matching import Counts
 from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates
 from microbleeds.findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenance
 from microbleeds.outputs import write_result
-from microbleeds.read_write import scan_stem, write_image, write_label_map, write_text
+from microbleeds.read_write import read_labels, scan_stem, write_image, write_label_map, write_text
 from microbleeds.simulation.shapes import MICROBLEED, VEIN
 from microbleeds.volume import Volume
 
@@ -256,10 +256,15 @@ def test_steps_one_by_one(made, tmp_path):
     assert 1 < low < 3 < high < 4
 
 
-def test_findings_that_touch_are_one_at_the_end(made, tmp_path):
+def test_findings_that_touch_are_two_in_a_numbered_map_and_one_in_a_binary_one(made, tmp_path):
     folder = detect(made, tmp_path / "p", with_bleeds=[(BLEED, 0.9), (BESIDE_BLEED, 0.8)])
-    assert scores_of(made, folder)[0].steps == {
-        DETECTOR: Counts(1, 1, 2, 1), STUDENT: Counts(1, 1, 2, 1), CLEAN_UP: Counts(1, 1, 1, 1)}
+    first = scores_of(made, folder)[0]
+    assert first.steps == dict.fromkeys((DETECTOR, STUDENT, CLEAN_UP), Counts(1, 1, 2, 1))
+    stem = scan_stem(CASES[0].image)
+    (folder / f"{stem}_desc-cmb_findings.json").unlink()
+    labels = read_labels(folder / f"{stem}_desc-cmb_dseg.nii.gz")
+    write_label_map(folder / f"{stem}_desc-cmb_dseg.nii.gz", labels.with_data((labels.data > 0).astype(np.int32)))
+    assert scores_of(made, folder)[0].verdict.counts == Counts(1, 1, 1, 1)
 
 
 def test_steps_where_the_student_loses_a_bleed(made, tmp_path):
