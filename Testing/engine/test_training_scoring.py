@@ -133,6 +133,19 @@ def test_ignored_regions_count_neither_as_right_nor_as_wrong():
         assert np.count_nonzero(one.kept & ~one.spared) == 3 + false
 
 
+def test_a_candidate_on_a_lesion_is_right_though_it_reaches_into_what_is_ignored():
+    case = scene(lesions=LESIONS[:1], false=())
+    classes, image = np.array(case.classes), np.array(case.images)
+    i, j, k = LESIONS[0]
+    beside = np.s_[i + 2:i + 4, j - 1:j + 2, k - 1:k + 2]
+    classes[beside], image[0][beside] = IGNORED, 0.5
+    one = score_case(replace(case, classes=classes, images=image), BrightVoxels(), BrightMiddle(), "cpu")
+    first = near(one.positions_mm, (i + 1, j, k))
+    assert first.sum() == 1 and one.on_lesion[first] and not one.spared[first]
+    count, = counts_at([one], [np.ones(len(one.kept))], 0.5, cleanup=False)
+    assert (count.found, count.false_positives) == (1, 0)
+
+
 def test_the_counts_fall_with_the_threshold_and_are_those_of_matching():
     found = scored(scene(), scene("two", faint=[0]))
     scores = [probabilities(one, Calibration()) for one in found]

@@ -19,7 +19,7 @@ from microbleeds.training.scoring import load_scores
 from microbleeds.weights import load_model
 from training_sets import drawn_scan, write_scan, write_set
 
-STEPS = ("--width", 2, "--detector-steps", 1, "--refine-steps", 1, "--teacher-steps", 2, "--student-steps", 1,
+STEPS = ("--width", 2, "--detector-steps", 1, "--refine-steps", 1, "--teacher-steps", 3, "--student-steps", 1,
          "--jobs", 1, "--device", "cpu", "--progress", "json")
 SMALL = {"shape": (28, 26, 10), "bleeds": 2, "dark_shadows": 1, "radius_mm": 1.8}
 
@@ -92,7 +92,7 @@ def test_train_writes_a_model_that_detect_takes(data, trained, tmp_path, capsys)
 
 def test_a_training_leaves_curves_that_can_be_read(trained):
     work = trained / "tiny-work"
-    for name, steps in (("1-detector", 1), ("2-detector-refined", 1), ("3-teacher", 2), ("4-student", 1)):
+    for name, steps in (("1-detector", 1), ("2-detector-refined", 1), ("3-teacher", 3), ("4-student", 1)):
         with open(work / f"{name}.csv", newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
         assert int(lines[-1]["step"]) == steps and float(lines[-1]["loss"]) > 0
