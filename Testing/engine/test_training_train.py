@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from microbleeds import cli, training_commands
 from microbleeds.calibration import Calibration
 from microbleeds.model_folders import read_card
 from microbleeds.networks import Detector, Student
+from microbleeds.read_write import write_image
 from microbleeds.training import batches, crossvalidate, finetune, fit, stages, train
 from microbleeds.training.cases import load_case
 from microbleeds.training.export import export_model
@@ -104,7 +106,9 @@ def test_a_training_leaves_curves_that_can_be_read(trained):
 
 def test_a_second_run_takes_everything_from_the_work_folder(data, trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(stages, "detector_loss", lambda *tensors: pytest.fail("trained again"))
-    code, events = run(capsys, "train", "--data", data / "own", "--held-out", data / "other", "-o", tmp_path / "again",
+    # the same files at another place are the same data
+    moved = shutil.copytree(data / "own", tmp_path / "own")
+    code, events = run(capsys, "train", "--data", moved, "--held-out", data / "other", "-o", tmp_path / "again",
                        "--work", trained / "tiny-work", *STEPS)
     assert code == 0 and events[-1] == {"event": "done", "exit_code": 0}
     assert all(torch.equal(value, states(trained / "tiny")[name]) for name, value in states(tmp_path / "again").items())
@@ -135,6 +139,9 @@ def test_an_interrupted_training_ends_with_the_same_weights(data, trained, tmp_p
     assert not (tmp_path / "tiny").exists()
     code, _ = run(capsys, *arguments)
     assert code == 0
+    teacher, other = (torch.load(folder / "tiny-work" / "3-teacher.pt", weights_only=True)["network"]
+                      for folder in (trained, tmp_path))
+    assert all(torch.equal(value, other[name]) for name, value in teacher.items())
     whole = states(trained / "tiny")
     assert all(torch.equal(value, whole[name]) for name, value in states(tmp_path / "tiny").items())
     assert read_card(tmp_path / "tiny")["files"] == read_card(trained / "tiny")["files"]
@@ -179,6 +186,17 @@ def test_a_work_folder_of_something_else_is_refused(data, trained, tmp_path, cap
                       ("crossvalidate", "--data", data / "own", data / "other", *STEPS, "--folds", 2)):
         message = refused(capsys, *arguments, "-o", tmp_path / "out", *work)
         assert "tiny-work was begun with other data or settings" in message
+
+
+@pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("part", ["labels", "images"])
+def test_a_work_folder_does_not_go_on_with_files_that_changed(data, trained, tmp_path, capsys, part):
+    copied = shutil.copytree(data / "own", tmp_path / "own")
+    arguments = ("train", "--data", copied, "--held-out", data / "other", "-o", tmp_path / "out", "--work",
+                 trained / "tiny-work", *STEPS)
+    other = drawn_scan(60, **SMALL)
+    write_image(copied / part / "sub-02.nii.gz", other.image if part == "images" else other.labels)
+    assert "tiny-work was begun with other data or settings" in refused(capsys, *arguments)
 
 
 def test_a_work_folder_of_another_models_adaptation_is_refused(data, trained, tmp_path, capsys, monkeypatch):

@@ -146,6 +146,11 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
     os.replace(beside, path)
 
 
+def fingerprint(scan: LabelledScan) -> str:
+    """Return a digest of what the case of a scan depends on, wherever its files lie."""
+    return hashlib.sha256(json.dumps(_identity(scan), sort_keys=True).encode()).hexdigest()
+
+
 def _renumbered(lesions: np.ndarray) -> np.ndarray:
     """Return lesions numbered 1, 2, ..., because label maps may hold numbers that do not fit 16 bits."""
     numbers = np.unique(lesions[lesions > 0])

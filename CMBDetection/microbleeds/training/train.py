@@ -17,7 +17,7 @@ from ..evaluation.reliability import expected_calibration_error, reliability
 from ..model_folders import CARD
 from ..progress import Reporter
 from ..read_write import write_json, write_text
-from .cases import Case, prepare_cases
+from .cases import Case, fingerprint, prepare_cases
 from .check_data_set import check_data_set
 from .export import export_model
 from .labelled_scans import LabelledScan
@@ -107,8 +107,9 @@ def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[La
 
     `more` is what the checkpoints depend on besides settings and scans, as JSON.
     """
-    names = sorted(scan.name for scan in scans)
-    wanted = json.loads(json.dumps({"settings": asdict(settings), "scans": names, **more}))
+    # contents, because checkpoints and candidates do not go with a label map that was corrected
+    contents = {scan.name: fingerprint(scan) for scan in scans}
+    wanted = json.loads(json.dumps({"settings": asdict(settings), "scans": contents, **more}))
     path = work / _SETTINGS_FILE
     if path.exists():
         try:
