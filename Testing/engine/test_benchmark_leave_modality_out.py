@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from benchmark_phantoms import write_simulated_case
+from microbleeds.cli import _parser
 from microbleeds.errors import InputError
 from microbleeds.model_folders import CARD
 from microbleeds.training.layouts import find_labelled_scans
@@ -68,6 +69,8 @@ class FakeEngine:
 
     def train(self, command, *arguments):
         self.trained.append([command, *map(str, arguments)])
+        # the real command line takes it
+        _parser().parse_args(self.trained[-1])
         output = Path(arguments[arguments.index("-o") + 1])
         output.mkdir(parents=True)
         (output / CARD).write_text("{}")

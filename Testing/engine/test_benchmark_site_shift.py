@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmark_phantoms import AFFINE, HIDDEN, MISSED, NOWHERE, SEEN, VEIN_AT, place_ras, write_found
 from benchmark_phantoms import write_simulated_case as write_case
+from microbleeds.cli import _parser
 from microbleeds.evaluation.metrics import ScoredCandidates
 from microbleeds.model_folders import CARD
 from microbleeds.read_write import read_labels, read_scan
@@ -125,6 +126,8 @@ class FakeSite:
 
     def run(self, command, *arguments):
         self.commands.append((command, *map(str, arguments)))
+        # the real command line takes it
+        _parser().parse_args(self.commands[-1])
         output = Path(arguments[arguments.index("-o") + 1])
         output.mkdir(parents=True, exist_ok=True)
         if command == "implant":
