@@ -14,10 +14,10 @@ from microbleeds.evaluation.metrics import FrocPoint
 
 FROC_FP_PER_SCAN = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 RULE = ("A prediction is a numbered region, or a 26-connected cluster of a binary map; it is right if its centre is "
-        f"nearer than {CENTRE_LIMIT_MM:g} mm to that of a visible microbleed, one to one. Predictions on microbleeds that were drawn but cannot be seen are "
-        "spared: neither right nor wrong. Scans without are those without a visible microbleed. TPR, FP per scan, "
-        f"precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals ({RESAMPLES} bootstrap samples of scans)."
-        " Seconds are the median.")
+        f"nearer than {CENTRE_LIMIT_MM:g} mm to that of a visible microbleed, one to one. Predictions on microbleeds "
+        "that were drawn but cannot be seen are spared: neither right nor wrong. Scans without are those without a "
+        f"visible microbleed. TPR, FP per scan, precision and F1 are pooled; in brackets {CONFIDENCE:.0%} intervals "
+        f"({RESAMPLES} bootstrap samples of scans). Seconds are the median.")
 GOALS_RULE = "Of the balanced point. A goal is met if the measured figure itself reaches it, whatever its interval."
 STEPS_RULE = ("Detector: all candidates of step 1. Student: those of at least the operating point's probability, "
               "whatever the clean-up says of them; both by the candidates' centres. Clean-up: the final result as in "
