@@ -62,6 +62,11 @@ class Case:
     classes: np.ndarray
     kinds_known: bool
 
+    @property
+    def lesion_count(self) -> int:
+        """Number of microbleeds inside the brain."""
+        return len(np.unique(self.lesions)) - 1 if self.lesions.any() else 0
+
     def prepared(self) -> Prepared:
         """Return the case as the detection steps take it, on a grid placed at the origin."""
         grid = np.diag([*self.spacing, 1.0])

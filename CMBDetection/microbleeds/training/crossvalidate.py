@@ -12,13 +12,14 @@ from ..evaluation.metrics import froc
 from ..evaluation.reliability import expected_calibration_error, reliability
 from ..progress import Reporter
 from ..read_write import write_json, write_text
+from .cases import Case
 from .check_data_set import check_data_set
-from .labelled_scans import LabelledScan
+from .fit import Tell
 from .operating_points import OperatingPoints, choose_operating_points, row
 from .scoring import ScoredCase, counts_at, load_scores, probabilities, save_scores, score_cases
 from .splits import folds_by_subject, hold_out
 from .stages import Place, train_networks
-from .train import DataFolders, cases_of, claim_work_folder, collect, teller
+from .train import DataFolders, cases_of, claim_work_folder, collect, refuse_few_subjects, teller
 from .training_settings import TrainingSettings
 
 STEPS = ("detector", "student", "clean-up")
@@ -61,11 +62,14 @@ def cross_validate(job: CrossValidationJob, settings: TrainingSettings, reporter
         raise SettingsError(f"folds must be 2 or more, got {job.folds}.")
     scans = collect(job.data)
     check_data_set(scans)
-    parts = folds_by_subject(scans, job.folds, settings.seed)
-    # all splits before the first fold is trained: the last one may have too few subjects
-    splits = [(*hold_out([scan for scan in scans if scan not in test], settings.held_out, settings.seed), test)
-              for test in parts]
+    # two folds need two subjects each: one to train on, one for thresholds
+    refuse_few_subjects(scans, max(job.folds, 3 if job.folds > 2 else 4))
     claim_work_folder(job.work, settings, scans, folds=job.folds)
+    cases = cases_of(scans, job.work, job.jobs, teller(reporter, "cross-validation"))
+    parts = folds_by_subject(cases, job.folds, settings.seed, _lesions)
+    # all splits before the first fold is trained: the last one may have too few subjects
+    splits = [(*hold_out([case for part in parts if part is not test for case in part], settings.held_out,
+                         settings.seed, _lesions), test) for test in parts]
     folds = [_fold(number, split, settings, job, teller(reporter, f"fold {number} of {job.folds}"))
              for number, split in enumerate(splits, 1)]
     figures = figures_of_folds(folds)
@@ -76,18 +80,20 @@ def cross_validate(job: CrossValidationJob, settings: TrainingSettings, reporter
     return figures
 
 
-def _fold(number: int, split: Sequence[list[LabelledScan]], settings: TrainingSettings, job: CrossValidationJob,
-          tell) -> Fold:
+def _fold(number: int, split: tuple[Sequence[Case], Sequence[Case], Sequence[Case]], settings: TrainingSettings,
+          job: CrossValidationJob, tell: Tell) -> Fold:
     work = job.work / f"fold-{number}"
     training, held_out, test = split
     done = work / "test.json"
     if not done.exists():
-        # all folds share the prepared cases: what is prepared depends on the scan alone
-        cases, test_cases = cases_of([*training, *held_out], test, job.work, job.jobs, tell)
-        networks = train_networks(cases[:len(training)], settings, Place(work, job.device, tell))
-        for name, own in (("held-out.json", cases[len(training):]), (done.name, test_cases)):
+        networks = train_networks(training, settings, Place(work, job.device, tell))
+        for name, own in (("held-out.json", held_out), (done.name, test)):
             save_scores(score_cases(own, networks.detector, networks.student, job.device, tell), work / name)
     return Fold(number, load_scores(done), choose_operating_points(load_scores(work / "held-out.json")))
+
+
+def _lesions(case: Case) -> int:
+    return case.lesion_count
 
 
 def figures_of_folds(folds: Sequence[Fold]) -> dict[str, Any]:

@@ -84,8 +84,8 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
     cases = prepare_cases(scans, job.work / "cases", job.jobs,
                           lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))
     # by lesions, so that the guard has its share of them
-    training, guard = hold_out(cases, settings.held_out, settings.seed, load=_lesions)
-    if not any(map(_lesions, guard)) or not any(map(_lesions, training)):
+    training, guard = hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
+    if not all(any(case.lesion_count for case in part) for part in (guard, training)):
         raise InputError("Fine-tuning needs microbleeds in at least two subjects, one of them to test on; add cases.")
     detector, student = fine_tune(job.model, training, settings, job.work, job.device, tell)
     before = score_cases(guard, job.model.detector, job.model.student, job.device, tell)
@@ -172,7 +172,3 @@ def froc_score(curves: Curves, chosen: np.ndarray) -> float:
         return 0.0
     rates, wrong = curves.found[chosen].sum(0) / lesions, curves.false[chosen].sum(0) / len(chosen)
     return float(np.mean([rates[wrong <= allowed].max(initial=0) for allowed in ALLOWED]))
-
-
-def _lesions(case: Case) -> float:
-    return float(case.lesions.max(initial=0))

@@ -20,6 +20,7 @@ from ..read_write import write_json, write_text
 from .cases import Case, fingerprint, prepare_cases
 from .check_data_set import check_data_set
 from .export import export_model
+from .fit import Tell
 from .labelled_scans import LabelledScan
 from .layouts import find_labelled_scans
 from .operating_points import OperatingPoints, choose_operating_points
@@ -63,25 +64,24 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     if (job.output / CARD).exists():
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
     scans = collect(job.data)
-    if job.held_out is None:
-        check_data_set(scans)
-        scans, held_out = hold_out(scans, settings.held_out, settings.seed)
-    else:
-        held_out = collect(job.held_out)
-        check_data_set([*scans, *held_out])
-        refuse_shared_subjects(scans, held_out)
+    others = collect(job.held_out) if job.held_out else []
+    check_data_set([*scans, *others])
+    refuse_shared_subjects(scans, others)
+    refuse_few_subjects(scans, 1 if others else 2)
     claim_work_folder(job.work, settings, scans)
     started = time.monotonic()
     tell = teller(reporter, job.output.name)
-    cases, held_out_cases = cases_of(scans, held_out, job.work, job.jobs, tell)
+    cases = cases_of([*scans, *others], job.work, job.jobs, tell)
+    cases, held_out = (cases[:len(scans)], cases[len(scans):]) if others else \
+        hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
     networks = train_networks(cases, settings, Place(job.work, job.device, tell))
-    scored = score_cases(held_out_cases, networks.detector, networks.student, job.device, tell)
+    scored = score_cases(held_out, networks.detector, networks.student, job.device, tell)
     save_scores(scored, job.work / "held-out.json")
     points = choose_operating_points(scored)
     write_curves(scored, points, job.work, f"{job.output.name}: held-out cases, where thresholds were chosen")
     about = {"held_out_figures": points.figures, "training": {
-        "settings": asdict(settings), "scans": len(scans), "subjects": sorted({scan.subject for scan in scans}),
-        "held_out_subjects": sorted({scan.subject for scan in held_out}), "version": __version__,
+        "settings": asdict(settings), "scans": len(cases), "subjects": sorted({case.subject for case in cases}),
+        "held_out_subjects": sorted({case.subject for case in held_out}), "version": __version__,
         "torch": str(torch.__version__), "device": job.device, "minutes": round((time.monotonic() - started) / 60)}}
     export_model(job.output, networks.detector, networks.student, points.calibration, points.settings(), about)
     return points.figures
@@ -100,6 +100,14 @@ def refuse_shared_subjects(scans: Sequence[LabelledScan], others: Sequence[Label
         raise InputError(f"Training and held-out data share {len(shared)} "
                          f"{'subject' if len(shared) == 1 else 'subjects'}: {', '.join(shared[:10])}; "
                          "leave them out of one of the two.")
+
+
+def refuse_few_subjects(scans: Sequence[LabelledScan], needed: int) -> None:
+    """Raise an InputError if the scans are of fewer subjects than needed for parts that share none."""
+    found = len({scan.subject for scan in scans})
+    if found < needed:
+        raise InputError(f"The data have {found} {'subject' if found == 1 else 'subjects'}, too few for {needed} parts "
+                         "that share none; add subjects or ask for fewer parts.")
 
 
 def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan], **more: Any) -> None:
@@ -123,16 +131,13 @@ def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[La
     write_json(path, wanted)
 
 
-def cases_of(scans: Sequence[LabelledScan], held_out: Sequence[LabelledScan], work: Path, jobs: int | None,
-             tell) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Prepare the scans of both sides in the work folder."""
-    everything = [*scans, *held_out]
-    cases = prepare_cases(everything, work / "cases", jobs,
-                          lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))
-    return cases[:len(scans)], cases[len(scans):]
+def cases_of(scans: Sequence[LabelledScan], work: Path, jobs: int | None, tell: Tell) -> tuple[Case, ...]:
+    """Prepare scans in the work folder."""
+    return prepare_cases(scans, work / "cases", jobs,
+                         lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))
 
 
-def teller(reporter: Reporter, name: str):
+def teller(reporter: Reporter, name: str) -> Tell:
     """Return what tells the progress of a stage to a reporter."""
     def tell(stage: str, fraction: float, message: str) -> None:
         reporter.progress(name, stage, f"{stage}: {message}", fraction)
