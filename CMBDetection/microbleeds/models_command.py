@@ -22,7 +22,6 @@ from .model_folders import (
     user_models_folder,
 )
 from .progress import Reporter
-from .read_write import write_json
 
 
 def add_models_command(commands: Any) -> None:
@@ -134,6 +133,8 @@ def _import(options: argparse.Namespace, reporter: Reporter) -> int:
 
 def _import_folder(paths: Sequence[Path], name: str | None) -> Path:
     """Install a copy of a model folder, as ``cmbdetect train`` writes it, if it is undamaged; return the copy."""
+    from .read_write import write_json
+
     if len(paths) > 1:
         raise ModelError(f"{paths[0]} is a whole model; import one model at a time.")
     card = read_card(paths[0])

@@ -16,7 +16,7 @@ from microbleeds.model_folders import (
     user_models_folder,
 )
 
-BUNDLED = "implants-0.1"
+BUNDLED = "physics-0.2"
 
 
 @pytest.fixture(autouse=True)

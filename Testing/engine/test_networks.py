@@ -1,11 +1,17 @@
 """Network shapes, and that initialising one network from another takes every weight meant to be taken."""
 
 import torch
-from microbleeds.networks import PATCH, Detector, Student, Teacher
+from microbleeds.networks import MICROBLEED, PATCH, TILE_MULTIPLES, Detector, Student, Teacher, microbleed_logit
 
 
 def test_the_detector_answers_per_voxel():
-    assert Detector(4)(torch.zeros(2, 2, 24, 20, 6)).shape == (2, 2, 24, 20, 6)
+    assert Detector(4)(torch.zeros(2, 2, 24, 16, 8)).shape == (2, 2, 24, 16, 8)
+    assert Detector(4, classes=4)(torch.zeros(1, 2, *TILE_MULTIPLES).repeat(2, 1, 1, 1, 1)).shape == (2, 4, 8, 8, 4)
+
+
+def test_the_probability_of_a_microbleed_is_that_of_the_softmax():
+    logits = torch.randn(5, 4, 3, 3, 3)
+    torch.testing.assert_close(microbleed_logit(logits).sigmoid(), logits.softmax(1)[:, MICROBLEED])
 
 
 def test_student_and_teacher_answer_per_patch():

@@ -141,5 +141,5 @@ def test_a_taken_or_wrong_name_is_refused(states, tmp_path, models):
     with pytest.raises(ModelError, match="mine already"):
         import_reference([tmp_path], "mine")
     with pytest.raises(ModelError, match="already"):
-        import_reference([tmp_path], "implants-0.1")
+        import_reference([tmp_path], "physics-0.2")
     assert [path.name for path in models.iterdir()] == ["mine"]
