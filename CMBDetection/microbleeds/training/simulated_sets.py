@@ -2,9 +2,9 @@
 
     python -m microbleeds.training.simulated_sets --labels FILE... --role training --count 150 --seed 11 -o DIR
 
-Training cases hold many bleeds and mimics, so that few cases show much; validation cases, which thresholds and
-calibration are chosen on, hold as many as patients do. A quarter (a fifth) of them is of poor quality: noise, motion,
-thick slices. The two take different label maps and seeds, and neither those of the benchmark.
+Training cases hold many bleeds and mimics, because time is spent per voxel and every patch shall teach much; validation
+cases, which thresholds and calibration are chosen on, hold as many as patients do. A quarter (a fifth) of them is of poor
+quality: noise, motion, thick slices. The two take different label maps and seeds, and neither those of the benchmark.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from ..progress import make_reporter
+from ..simulation.bleeds import MAX_COUNT
 from ..simulation.data_set import IMAGES_OF, CasePlan, make_data_set
 from ..simulation.protocol import draw_protocol
 from ..simulation.subject import SubjectSettings
@@ -35,8 +36,8 @@ def plan_cases_of(role: str, count: int, seed: int, labels: Sequence[Path]) -> t
         turn = (number - 1) // len(set(_MODALITIES[role]))
         poor = _poor_quality(rng) if number % _POOR_EVERY[role] == 0 else {}
         if role == TRAINING:
-            subject = SubjectSettings(bleeds=int(rng.integers(10, 45)), mimics=float(rng.uniform(1, 3)),
-                                      whole_head=number % 2 == 0)
+            subject = SubjectSettings(bleeds=int(rng.integers(30, MAX_COUNT + 1)), mimics=float(rng.uniform(2, 5)),
+                                      whole_head=bool(rng.random() < 0.5))
         else:
             subject = SubjectSettings(bleeds=_VALIDATION_BLEEDS[turn % len(_VALIDATION_BLEEDS)],
                                       mimics=2.0 if poor else 1.0)
