@@ -3,8 +3,8 @@
     python -m microbleeds.training.simulated_sets --labels FILE... --role training --count 150 --seed 11 -o DIR
 
 Training cases hold many bleeds and mimics, because time is spent per voxel and every patch shall teach much; validation
-cases, which thresholds and calibration are chosen on, hold as many as patients do. A quarter (a fifth) of them is of poor
-quality: noise, motion, thick slices. The two take different label maps and seeds, and neither those of the benchmark.
+cases, which thresholds and calibration are chosen on, hold as many as patients do. A quarter (a fifth) of them is of
+poor quality: noise, motion, thick slices. The two take different label maps and seeds, and neither those of the benchmark.
 """
 
 import argparse
