@@ -4,7 +4,8 @@
 
 Training cases hold many bleeds and mimics, because time is spent per voxel and every patch shall teach much; validation
 cases, which thresholds and calibration are chosen on, hold as many as patients do. A quarter (a fifth) of them is of
-poor quality: noise, motion, thick slices. The two take different label maps and seeds, and neither those of the benchmark.
+poor quality: noise, motion, thick slices. The two take different label maps and seeds, and neither those of the
+benchmark.
 """
 
 import argparse
