@@ -117,7 +117,7 @@ def test_each_modality_is_left_out_and_measured(data, fake, capsys):
     assert ("| standard, gre | swi, qsm | 30 (10) | 120 | 0.80 [0.60, 0.90] | 1.25 [0.50, 2.00] | 7 of 10 | 0.85 |"
             in out)
     assert out.count("| all | 30 (10)") == 6 and "thin" not in out
-    assert (data / "work" / "leave_modality_out.md").read_text() in out
+    assert (data / "work" / "leave_modality_out.md").read_text(encoding="utf-8") in out
 
 
 def test_models_that_are_there_are_not_trained_again(data, fake):

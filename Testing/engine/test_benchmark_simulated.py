@@ -148,12 +148,12 @@ def test_command_with_the_maps_of_another_program(made, tmp_path, monkeypatch, c
     assert "# Other, 18 of 126 cases" in out and "FROC" not in out
     assert "| standard, gre | 3 (1) | 2 | 1.00 [1.00, 1.00] | 0.67 [0.00, 1.00] | 1.00 / 0.00 | 1 of 1 |" in out
     assert "| vein | 2; 2 of 3 |" in out
-    content = json.loads((made / f"results-{VERSION}" / "other-part.json").read_text())
+    content = json.loads((made / f"results-{VERSION}" / "other-part.json").read_text(encoding="utf-8"))
     assert (content["benchmark"]["version"], content["benchmark"]["cases"]) == (VERSION, 18)
     assert content["measured"]["name"] == "Other" and "--" not in content["measured"]["predictions"]
     assert content["groups"][0]["summary"]["pooled"]["precision"] == 0.5
     assert content["cases"][0]["false_positives"][0]["cause"] == VEIN
-    assert (made / f"results-{VERSION}" / "other-part.md").read_text() in out
+    assert (made / f"results-{VERSION}" / "other-part.md").read_text(encoding="utf-8") in out
 
 
 def test_a_case_without_a_map_is_an_error(made, tmp_path, monkeypatch, capsys):
@@ -198,7 +198,7 @@ def test_command_with_a_model(made, model, monkeypatch, capsys):
     monkeypatch.setattr(simulated.subprocess, "run", fake)
     assert run(made, "--modality", "gre", monkeypatch=monkeypatch) == 0
     assert len(fake.asked[0]) == 6
-    content = json.loads(next((made / f"results-{VERSION}").glob(f"{model.name}-*.json")).read_text())
+    content = json.loads(next((made / f"results-{VERSION}").glob(f"{model.name}-*.json")).read_text(encoding="utf-8"))
     group = content["groups"][0]
     assert group["median_seconds"] == 2.0 and len(content["measured"]["model_sha256"]) == 64
     # the clean scan has both, and both are false there; from 0.65 on the vein is gone

@@ -1,6 +1,5 @@
 """The reference's recipe for the benchmark: its defects are what they are said to be, its repairs repair them."""
 
-import json
 import sys
 from dataclasses import replace
 from functools import partial
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from microbleeds.errors import InputError
+from microbleeds.model_folders import read_card
 from microbleeds.read_write import write_image
 from microbleeds.reference_tiling import reference_probability_map
 from microbleeds.training.labelled_scans import LabelledScan, truth_of_lesions
@@ -284,7 +284,7 @@ def test_the_whole_recipe_ends_in_a_model_that_can_be_used(repaired, tmp_path, m
     command = ["--data", "set", "--work", str(tmp_path / "work"), "--steps-detector", "1", "--steps-teacher", "1",
                "--steps-student", "1", *(["--fixed"] if repaired else [])]
     assert recipe.main([*command, "--out", str(tmp_path / "first")]) == 0
-    model, card = load_model(tmp_path / "first"), json.loads((tmp_path / "first" / "model.json").read_text())
+    model, card = load_model(tmp_path / "first"), read_card(tmp_path / "first")
     assert model.architecture == "reference"
     assert model.settings("balanced").candidates.threshold == 0.2
     assert model.settings("balanced").classify.threshold == 0.5
