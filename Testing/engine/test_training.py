@@ -80,7 +80,7 @@ def test_half_of_a_batch_are_lesions_and_subjects_take_part_alike():
     cases = [drawn_case(f"a{n}", "a", n) for n in range(9)] + [drawn_case("b", "b", 9, lesions=[(30, 30, 12)])]
     sites = [sites_of(one, np.random.default_rng(0)) for one in cases]
     batch = detector_batch(cases, sites, replace(TINY, detector_batch=64, randomise=False))
-    _, classes, _, _ = batch(np.random.default_rng(0))
+    _, classes, *_ = batch(np.random.default_rng(0))
     with_lesion = (classes == MICROBLEED).flatten(1).any(1)
     assert with_lesion[::2].all()
     found = [Mined(np.array([[20.0, 20.0, 10.0]]) if one.subject == "a" else np.array([[30.0, 30.0, 12.0]]),
@@ -170,7 +170,8 @@ def test_cases_without_a_microbleed_are_refused(tmp_path):
 def test_ignored_regions_do_not_pull(case):
     classes = torch.full((1, 8, 8, 8), IGNORED, dtype=torch.uint8)
     logits = torch.zeros(1, 4, 8, 8, 8, requires_grad=True)
-    detector_loss(lambda images: logits, None, classes, torch.zeros(1, 8, 8, 8), torch.tensor([True])).backward()
+    detector_loss(lambda images: logits, None, classes, torch.zeros(1, 8, 8, 8), torch.tensor([True]),
+                  torch.zeros(1, 8, 8, 8, dtype=torch.int32), 0.5).backward()
     assert not logits.grad.any()
 
 

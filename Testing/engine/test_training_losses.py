@@ -5,7 +5,14 @@ import pytest
 import torch
 from microbleeds.training import losses
 from microbleeds.training.labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL
-from microbleeds.training.losses import LESION_WEIGHT, TEMPERATURE, distillation_loss, voxel_loss, voxel_weights
+from microbleeds.training.losses import (
+    LESION_WEIGHT,
+    TEMPERATURE,
+    distillation_loss,
+    lesion_loss,
+    voxel_loss,
+    voxel_weights,
+)
 from microbleeds.training.sampling import lesion_weight
 
 SHAPE = (2, 8, 8, 8)
@@ -181,3 +188,15 @@ def test_distillation_is_least_when_the_student_equals_the_teacher():
     teacher, label = torch.tensor([[2.0, -3.0], [-1.0, 4.0]]), torch.tensor([0, 1])
     grad = gradient(lambda own: distillation_loss(own, teacher, label, 0.0), teacher)
     assert abs(float(distillation_loss(teacher, teacher, label, 0.0))) < 1e-6 and grad.abs().max() < 1e-6
+
+
+def test_every_lesion_counts_alike_whatever_its_size_and_missed_ones_most():
+    numbers = torch.zeros(2, 8, 8, 8, dtype=torch.int32)
+    numbers[0, :4, :4, :4], numbers[0, 6, 6, 6], numbers[1, 2, 2, 2] = 1, 2, 1
+    logits = torch.zeros(2, 4, 8, 8, 8)
+    logits[:, 1] = torch.where(numbers == 1, 20.0, 0.0)
+    # lesions of the same number in two patches are two; one of three has the probability 1/4
+    assert float(lesion_loss(logits, numbers)) == pytest.approx(np.log(4) / 3, rel=1e-4)
+    grad = gradient(lambda own: lesion_loss(own, numbers), logits)[:, 1]
+    assert grad[0, 6, 6, 6] < -0.2 and grad[numbers == 0].abs().max() == 0
+    assert float(lesion_loss(logits, torch.zeros_like(numbers))) == 0

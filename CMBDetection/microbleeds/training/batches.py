@@ -33,7 +33,10 @@ class _Draw:
 
 
 def detector_batch(cases: Sequence[Case], sites: Sequence[Sites], settings: TrainingSettings) -> Batch:
-    """Return a function that draws 48³ patches: half lesions, the others look-alikes, false candidates, any brain."""
+    """Return a function that draws 48³ patches: half lesions, the others look-alikes, false candidates, any brain.
+
+    The tensors are images, classes, weights of lesions, known kinds, and numbers of lesions.
+    """
     draw_case = _Draw(cases)
 
     def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
@@ -45,7 +48,7 @@ def detector_batch(cases: Sequence[Case], sites: Sequence[Sites], settings: Trai
             patch = cut_patch(cases[which], places[rng.integers(len(places))] + jitter, DETECTOR_PATCH)
             patches.append(_varied(patch, cases[which], settings, rng))
             known.append(cases[which].kinds_known)
-        return (*_tensors(patches), torch.tensor(known))
+        return (*_tensors(patches), torch.tensor(known), torch.from_numpy(np.stack([own.numbers for own in patches])))
     return draw
 
 
@@ -83,7 +86,7 @@ def _varied(patch: Patch, case: Case, settings: TrainingSettings, rng: np.random
     variation = draw_variation(rng, settings.randomise)
     weights = patch.lesion_weights if settings.balance_lesions else (patch.lesion_weights > 0).astype(np.float32)
     return Patch(vary_images(patch.images, case.spacing, variation, rng), turn(patch.classes, variation),
-                 turn(weights, variation))
+                 turn(weights, variation), turn(patch.numbers, variation))
 
 
 def _tensors(patches: Sequence[Patch]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ bootstrap samples of held-out subjects. Otherwise no model is written, and the o
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,8 @@ def fine_tune(model: Model, cases: Sequence[Case], settings: TrainingSettings, f
     def stage(name: str, steps: int) -> Stage:
         return Stage(name, steps, settings.seed, settings.learning_rate, folder, device, tell)
 
-    detector = fit(detector, detector_batch(cases, sites, settings), detector_loss,
+    detector = fit(detector, detector_batch(cases, sites, settings),
+                   partial(detector_loss, lesion_share=settings.lesion_share),
                    stage("1-detector", settings.detector_steps))
     mined = [with_lookalikes(found, own) for found, own in
              zip(mine_cases(cases, detector, folder / "candidates", device, tell), sites, strict=True)]

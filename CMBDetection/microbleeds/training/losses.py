@@ -8,6 +8,7 @@ from .labelled_scans import IGNORED, MICROBLEED
 
 LESION_WEIGHT = 10.0
 TEMPERATURE = 4.0
+_LEAST_PROBABILITY = 1e-4
 
 
 def voxel_weights(classes: torch.Tensor, lesion_weights: torch.Tensor) -> torch.Tensor:
@@ -48,6 +49,29 @@ def voxel_loss(logits: torch.Tensor, classes: torch.Tensor, lesion_weights: torc
     probability = log_odds.sigmoid() * seen
     dice = 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
     return dice + (entropy * weight).sum() / weight.sum().clamp(min=1)
+
+
+def lesion_loss(logits: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """Return the mean over lesions of minus the log of the mean probability inside each; 0 without a lesion.
+
+    Every lesion counts alike here, whatever its size, and one that is missed wholly counts most: Dice and cross-entropy
+    hardly feel it (the aim of blob loss, Kofler et al. 2023, IPMI, doi:10.1007/978-3-031-34048-2_58).
+
+    Parameters
+    ----------
+    logits : (N, c, i, j, k)
+    numbers : (N, i, j, k) int
+        Number of each lesion in its patch, 0 elsewhere.
+    """
+    marked = numbers > 0
+    probability = microbleed_logit(logits.float()).sigmoid()
+    if not marked.any():
+        return probability.sum() * 0
+    patch = torch.arange(len(numbers), device=numbers.device).view(-1, 1, 1, 1).expand_as(numbers)[marked]
+    keys = patch * (int(numbers.max()) + 1) + numbers[marked]
+    _, lesion, sizes = keys.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(sizes), device=logits.device).index_add(0, lesion, probability[marked])
+    return -(sums / sizes).clamp(min=_LEAST_PROBABILITY).log().mean()
 
 
 def distillation_loss(student: torch.Tensor, teacher: torch.Tensor, label: torch.Tensor,

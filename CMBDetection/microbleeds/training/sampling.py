@@ -29,11 +29,19 @@ class Sites:
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """Images (2, i, j, k) float32, classes (i, j, k) uint8, and weights of lesions (i, j, k) float32, 0 elsewhere."""
+    """One patch: images (2, i, j, k) float32; the others are (i, j, k).
+
+    Attributes
+    ----------
+    classes : uint8
+    lesion_weights : float32, 0 outside lesions
+    numbers : int32, of each lesion, 0 elsewhere
+    """
 
     images: np.ndarray
     classes: np.ndarray
     lesion_weights: np.ndarray
+    numbers: np.ndarray
 
 
 def sites_of(case: Case, rng: np.random.Generator) -> Sites:
@@ -63,12 +71,9 @@ def cut_patch(case: Case, centre: np.ndarray, size: tuple[int, int, int]) -> Pat
     images = cut((case.images[0], case.images[1]), start, size)
     classes, numbers = cut((case.classes, case.lesions), start, size)
     classes = classes.astype(np.uint8)
-    weights = np.zeros(size, np.float32)
-    marked = classes == MICROBLEED
-    if marked.any():
-        sizes = np.bincount(numbers[marked].astype(int))
-        weights[marked] = lesion_weight(sizes)[numbers[marked].astype(int)]
-    return Patch(images, classes, weights)
+    numbers = np.where(classes == MICROBLEED, numbers, 0).astype(np.int32)
+    weights = lesion_weight(np.bincount(numbers.ravel()))[numbers] * (numbers > 0)
+    return Patch(images, classes, weights, numbers)
 
 
 def lesion_weight(voxels: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from the detector; what they learn from are lesions and the detector's own false
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .batches import classifier_batch, detector_batch
 from .cases import Case
 from .fit import Loss, Stage, Tell, fit
 from .labelled_scans import MIMIC
-from .losses import distillation_loss, voxel_loss
+from .losses import distillation_loss, lesion_loss, voxel_loss
 from .mining import Mined, mine_cases
 from .sampling import Sites, sites_of
 from .training_settings import TrainingSettings
@@ -85,7 +86,7 @@ def train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: Trai
                    place: Place) -> Detector:
     """Train the first round of the detector."""
     stage = _stage(DETECTOR, settings.detector_steps, settings.learning_rate, settings, place)
-    return fit(new_detector(settings), detector_batch(cases, sites, settings), detector_loss, stage)
+    return fit(new_detector(settings), detector_batch(cases, sites, settings), _detector_loss(settings), stage)
 
 
 def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[Sites], mined: Sequence[Mined],
@@ -93,7 +94,7 @@ def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[S
     """Train a detector further, with its own false candidates among the patches."""
     sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
     stage = _stage(REFINED, settings.refine_steps, _REFINING_RATE * settings.learning_rate, settings, place)
-    return fit(detector, detector_batch(cases, sites, settings), detector_loss, stage)
+    return fit(detector, detector_batch(cases, sites, settings), _detector_loss(settings), stage)
 
 
 def train_teacher(detector: Detector, cases: Sequence[Case], mined: Sequence[Mined], settings: TrainingSettings,
@@ -119,9 +120,11 @@ def train_student(detector: Detector, teacher: Teacher, cases: Sequence[Case], m
 
 
 def detector_loss(detector: nn.Module, images: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor,
-                  known: torch.Tensor) -> torch.Tensor:
-    """Return Dice and weighted cross-entropy of a batch of `batches.detector_batch`."""
-    return voxel_loss(detector(images), classes, weights, known)
+                  known: torch.Tensor, numbers: torch.Tensor, lesion_share: float = 0.0) -> torch.Tensor:
+    """Return Dice, weighted cross-entropy and a share of the loss by lesion of a batch of `batches.detector_batch`."""
+    logits = detector(images)
+    loss = voxel_loss(logits, classes, weights, known)
+    return loss + lesion_share * lesion_loss(logits, numbers) if lesion_share else loss
 
 
 def teacher_loss(teacher: Teacher, images: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor,
@@ -147,6 +150,10 @@ def distilling_loss(teacher: Teacher, hard_share: float) -> Loss:
             soft = teacher(images)[1]
         return distillation_loss(student(images), soft, label, hard_share)
     return loss
+
+
+def _detector_loss(settings: TrainingSettings) -> Loss:
+    return partial(detector_loss, lesion_share=settings.lesion_share)
 
 
 def _stage(name: str, steps: int, learning_rate: float, settings: TrainingSettings, place: Place) -> Stage:

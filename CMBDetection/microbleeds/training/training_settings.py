@@ -21,6 +21,7 @@ class TrainingSettings:
     learning_rate : highest of the one-cycle schedule
     mimic_classes : the voxel logits have classes for vessels and mimics
     balance_lesions : voxels of small lesions weigh more
+    lesion_share : of a loss in which every lesion counts alike, beside Dice and cross-entropy of the detector
     randomise : patches are varied in contrast, shading, resolution and noise
     distil : the student learns from the teacher, otherwise from labels alone
     hard_share : share of the labels in the student's loss (paper: 0.4)
@@ -38,6 +39,7 @@ class TrainingSettings:
     learning_rate: float = 2e-3
     mimic_classes: bool = True
     balance_lesions: bool = True
+    lesion_share: float = 0.5
     randomise: bool = True
     distil: bool = True
     hard_share: float = 0.4
@@ -50,6 +52,7 @@ class TrainingSettings:
         # batch normalisation needs two patches
         _check(self.classifier_batch >= 2, "classifier_batch", self.classifier_batch, "2 or more")
         _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
+        _check(self.lesion_share >= 0, "lesion_share", self.lesion_share, "0 or more")
         _check(0 <= self.hard_share <= 1, "hard_share", self.hard_share, "in [0, 1]")
         _check(0 < self.held_out < 1, "held_out", self.held_out, "between 0 and 1")
 
