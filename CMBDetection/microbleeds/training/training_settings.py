@@ -39,7 +39,7 @@ class TrainingSettings:
     learning_rate: float = 2e-3
     mimic_classes: bool = True
     balance_lesions: bool = True
-    lesion_share: float = 0.5
+    lesion_share: float = 0.0
     randomise: bool = True
     distil: bool = True
     hard_share: float = 0.4
