@@ -16,6 +16,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from ..errors import InputError
 from ..geometry import resample_like
@@ -25,12 +26,12 @@ from ..settings import PrepareSettings
 from ..step0_prepare import Prepared, find_brain, prepare
 from ..volume import Volume
 from .labelled_scans import IGNORED, MICROBLEED, LabelledScan, read_truth
+from .layouts_simulated import SIMULATED
 
 _REVISION = 2
 """Raised when the same scan gives another case."""
 _FACTS = "case.json"
 _ARRAYS = ("images", "brain", "lesions", "classes")
-_SIMULATED = "simulated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +67,11 @@ class Case:
     def lesion_count(self) -> int:
         """Number of microbleeds inside the brain."""
         return len(np.unique(self.lesions)) - 1 if self.lesions.any() else 0
+
+    def lesion_centres(self) -> np.ndarray:
+        """Return the centre of each microbleed in voxels, (n, 3), in the order of their numbers."""
+        numbers = np.unique(self.lesions[self.lesions > 0])
+        return np.array(ndimage.center_of_mass(self.lesions > 0, self.lesions, numbers)).reshape(-1, 3)
 
     def prepared(self) -> Prepared:
         """Return the case as the detection steps take it, on a grid placed at the origin."""
@@ -125,7 +131,7 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
     read = read_scan(scan.image)
     try:
         # of a simulated scan the brain is known too well: the networks shall see what the mask network makes of it
-        given = None if scan.layout == _SIMULATED or scan.brain is None else read_mask(scan.brain, read.volume)
+        given = None if scan.layout == SIMULATED or scan.brain is None else read_mask(scan.brain, read.volume)
         brain = find_brain(read.volume, given)
         modality = decide_modality(read.volume, brain, read.stem, read.metadata)[0] if scan.modality == "auto" \
             else scan.modality

@@ -9,14 +9,14 @@ from ..errors import SettingsError
 from ..evaluation.curves import POOLED, froc_svg
 from ..evaluation.matching import Counts
 from ..evaluation.metrics import froc
-from ..evaluation.reliability import expected_calibration_error, reliability
+from ..evaluation.reliability import expected_calibration_error
 from ..progress import Reporter
 from ..read_write import write_json, write_text
 from .cases import Case
 from .check_data_set import check_data_set
 from .fit import Tell
 from .operating_points import OperatingPoints, choose_operating_points, row
-from .scoring import ScoredCase, counts_at, load_scores, probabilities, save_scores, score_cases
+from .scoring import ScoredCase, counts_at, load_scores, probabilities, reliability_of, save_scores, score_cases
 from .splits import folds_by_subject, hold_out
 from .stages import Place, train_networks
 from .train import DataFolders, cases_of, claim_work_folder, collect, refuse_few_subjects, teller
@@ -109,7 +109,9 @@ def figures_of_folds(folds: Sequence[Fold]) -> dict[str, Any]:
                                  **{step: row(counts) for step, counts in steps.items()}})
     figures["pooled"] = {"scans": sum(len(fold.scored) for fold in folds),
                          **{step: row(counts) for step, counts in pooled.items()}}
-    bins = reliability(*_judged(folds))
+    scored = [one for fold in folds for one in fold.scored]
+    scores = [probabilities(one, fold.points.calibration) for fold in folds for one in fold.scored]
+    bins = reliability_of(scored, scores)
     figures["pooled"]["expected_calibration_error"] = expected_calibration_error(bins)
     return figures
 
@@ -140,13 +142,3 @@ def _counts(fold: Fold) -> dict[str, list[Counts]]:
     return {"detector": counts_at(fold.scored, scores, 0.0, cleanup=False),
             "student": counts_at(fold.scored, scores, threshold, cleanup=False),
             "clean-up": counts_at(fold.scored, scores, threshold, cleanup=True)}
-
-
-def _judged(folds: Sequence[Fold]) -> tuple[list[float], list[bool]]:
-    values, labels = [], []
-    for fold in folds:
-        for one in fold.scored:
-            use = one.kept & ~one.spared
-            values += probabilities(one, fold.points.calibration)[use].tolist()
-            labels += one.on_lesion[use].tolist()
-    return values, labels

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import nn
 
 from ..read_write import atomic_path
@@ -32,9 +31,7 @@ class Mined:
 
 def mine(case: Case, candidates: Sequence[Candidate]) -> Mined:
     """Sort the candidates of a case (positions on its grid, mm); lesions that were not found are positives too."""
-    numbers = np.unique(case.lesions[case.lesions > 0])
-    centres = np.array(ndimage.center_of_mass(case.lesions > 0, case.lesions, numbers)).reshape(-1, 3)
-    positives, negatives = list(centres), []
+    positives, negatives = list(case.lesion_centres()), []
     lesion_mm = np.argwhere(case.lesions > 0) * case.spacing
     for candidate in candidates:
         centre_mm = np.array(candidate.position_ras)

@@ -10,9 +10,9 @@ from ..calibration import Calibration
 from ..evaluation.intervals import bootstrap
 from ..evaluation.matching import Counts
 from ..evaluation.metrics import false_positives, pool, rates
-from ..evaluation.reliability import expected_calibration_error, reliability
+from ..evaluation.reliability import expected_calibration_error
 from .fit_calibration import fit_calibration
-from .scoring import CANDIDATE_SETTINGS, ScoredCase, counts_at, probabilities
+from .scoring import CANDIDATE_SETTINGS, ScoredCase, counts_at, probabilities, reliability_of
 
 ALLOWED_FALSE_POSITIVES = {"balanced": 0.7, "sensitive": 2.5}
 """Per scan on the held-out cases. Unlike F1 this does not depend on how many lesions scans hold; both are lower than
@@ -36,9 +36,7 @@ class OperatingPoints:
 
 def calibrate(scored: Sequence[ScoredCase]) -> Calibration:
     """Fit the calibration to the candidates that the clean-up leaves; without lesions or without others, to nothing."""
-    chosen = [one.kept & ~one.spared for one in scored]
-    student, detector, labels = (np.concatenate([getattr(one, name)[own] for one, own in zip(scored, chosen,
-                                                                                             strict=True)])
+    student, detector, labels = (np.concatenate([getattr(one, name)[one.judged] for one in scored])
                                  for name in ("student_logit", "detector_logit", "on_lesion"))
     if len(np.unique(labels)) < 2:
         return Calibration()
@@ -65,9 +63,7 @@ def figures_of(scored: Sequence[ScoredCase], calibration: Calibration,
     for name, threshold in thresholds.items():
         figures[f"student, {name}"] = row(counts_at(scored, scores, threshold, cleanup=False))
         figures[f"clean-up, {name}"] = row(counts_at(scored, scores, threshold, cleanup=True))
-    judged = [one.kept & ~one.spared for one in scored]
-    bins = reliability(np.concatenate([own[use] for own, use in zip(scores, judged, strict=True)]),
-                       np.concatenate([one.on_lesion[use] for one, use in zip(scored, judged, strict=True)]))
+    bins = reliability_of(scored, scores)
     error = expected_calibration_error(bins)
     figures["expected_calibration_error"] = None if error is None else round(error, 4)
     figures["calibration"] = asdict(calibration)

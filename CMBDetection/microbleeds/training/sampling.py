@@ -49,9 +49,8 @@ def sites_of(case: Case, rng: np.random.Generator) -> Sites:
 
     Look-alikes are labelled mimics and the strongest peaks of symmetry, 5 mm away from any lesion.
     """
-    numbers = np.unique(case.lesions[case.lesions > 0])
-    lesions = np.array(ndimage.center_of_mass(case.lesions > 0, case.lesions, numbers)).reshape(-1, 3)
-    far = ndimage.distance_transform_edt(case.lesions == 0, sampling=case.spacing) > _FAR_MM if len(numbers) \
+    lesions = case.lesion_centres()
+    far = ndimage.distance_transform_edt(case.lesions == 0, sampling=case.spacing) > _FAR_MM if len(lesions) \
         else np.ones(case.brain.shape, bool)
     symmetry = np.where(case.brain & far, case.images[1].astype(np.float32), 0)
     width = np.maximum(1, np.rint(2.5 / case.spacing) * 2 + 1).astype(int)

@@ -13,6 +13,7 @@ from ..calibration import Calibration, apply, logit
 from ..components import label_components
 from ..evaluation.matching import Counts, match_centres
 from ..evaluation.metrics import ScoredCandidates
+from ..evaluation.reliability import ReliabilityBin, reliability
 from ..read_write import write_text
 from ..settings import CandidateSettings, ClassifySettings, CleanupSettings
 from ..step1_candidates import find_candidates
@@ -45,6 +46,11 @@ class ScoredCase:
     lesions_mm: np.ndarray
     spared_mm: np.ndarray
 
+    @property
+    def judged(self) -> np.ndarray:
+        """Which candidates (n,) calibration goes by: those that the clean-up leaves and that are right or wrong."""
+        return self.kept & ~self.spared
+
     def candidates(self, scores: np.ndarray, kept_only: bool) -> ScoredCandidates:
         """Return the candidates with scores (n,), all of them or those that the clean-up leaves."""
         chosen = self.kept if kept_only else np.ones(len(self.kept), bool)
@@ -59,8 +65,6 @@ def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str)
     positions = np.array([candidate.position_ras for candidate in found]).reshape(-1, 3)
     rules = removal_rules([candidate.voxels for candidate in found], positions, prepared.image, prepared.brain,
                           CleanupSettings())
-    numbers = np.unique(case.lesions[case.lesions > 0])
-    lesions = np.array(ndimage.center_of_mass(case.lesions > 0, case.lesions, numbers)).reshape(-1, 3)
     labels, count = label_components(np.asarray(case.classes) == IGNORED)
     ignored = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))).reshape(-1, 3)
     on_lesion = np.array([(case.lesions[tuple(candidate.voxels.T)] > 0).any() for candidate in found], bool)
@@ -68,7 +72,7 @@ def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str)
     return ScoredCase(
         case.name, case.subject, case.modality, positions, logit([candidate.probability for candidate in found]),
         logit([candidate.detector_probability for candidate in found]), on_lesion, spared & ~on_lesion,
-        np.array([rule is None for rule in rules], bool), lesions * case.spacing, ignored * case.spacing)
+        np.array([rule is None for rule in rules], bool), case.lesion_centres() * case.spacing, ignored * case.spacing)
 
 
 def score_cases(cases: Sequence[Case], detector: nn.Module, student: nn.Module, device: str,
@@ -101,6 +105,13 @@ def load_scores(path: Path) -> tuple[ScoredCase, ...]:
 def probabilities(one: ScoredCase, calibration: Calibration) -> np.ndarray:
     """Return the calibrated probability (n,) of each candidate."""
     return apply(calibration, one.student_logit, one.detector_logit)
+
+
+def reliability_of(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray]) -> tuple[ReliabilityBin, ...]:
+    """Return the reliability curve of the judged candidates of several cases, given their probabilities."""
+    values = [own[one.judged] for one, own in zip(scored, scores, strict=True)]
+    labels = [one.on_lesion[one.judged] for one in scored]
+    return reliability(np.concatenate(values), np.concatenate(labels))
 
 
 def counts_at(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray], threshold: float,

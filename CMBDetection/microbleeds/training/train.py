@@ -13,7 +13,7 @@ from .. import __version__
 from ..errors import InputError
 from ..evaluation.curves import froc_svg, reliability_svg
 from ..evaluation.metrics import froc
-from ..evaluation.reliability import expected_calibration_error, reliability
+from ..evaluation.reliability import expected_calibration_error
 from ..model_folders import CARD
 from ..progress import Reporter
 from ..read_write import write_json, write_text
@@ -24,7 +24,7 @@ from .fit import Tell
 from .labelled_scans import LabelledScan
 from .layouts import find_labelled_scans
 from .operating_points import OperatingPoints, choose_operating_points
-from .scoring import ScoredCase, probabilities, save_scores, score_cases
+from .scoring import ScoredCase, probabilities, reliability_of, save_scores, score_cases
 from .splits import hold_out
 from .stages import Place, train_networks
 from .training_settings import TrainingSettings
@@ -152,7 +152,5 @@ def write_curves(scored: Sequence[ScoredCase], points: OperatingPoints, folder: 
               "before clean-up": froc([one.candidates(own, kept_only=False)
                                        for one, own in zip(scored, scores, strict=True)])}
     write_text(folder / "froc.svg", froc_svg(curves, title))
-    judged = [one.kept & ~one.spared for one in scored]
-    bins = reliability([p for own, use in zip(scores, judged, strict=True) for p in own[use]],
-                       [label for one, use in zip(scored, judged, strict=True) for label in one.on_lesion[use]])
+    bins = reliability_of(scored, scores)
     write_text(folder / "reliability.svg", reliability_svg(bins, expected_calibration_error(bins), title))
