@@ -7,6 +7,7 @@ from benchmark_goals import Goal, Measure, judge_goals
 from benchmark_scores import GroupScore
 from benchmark_set import VERSION
 from benchmark_steps import PAPER, STEPS, StepScore
+from benchmark_tools import markdown_table, number, with_interval
 from microbleeds.evaluation.by_kind import CAUSES, CauseCounts
 from microbleeds.evaluation.intervals import CONFIDENCE, RESAMPLES
 from microbleeds.evaluation.matching import CENTRE_LIMIT_MM
@@ -64,22 +65,22 @@ def _figures(groups: Sequence[GroupScore]) -> str:
         summary, intervals, wrong = group.summary, group.intervals, group.summary.false_positives
         rows.append([
             group.name, f"{summary.scans} ({wrong.clean_scans})", str(summary.counts.lesions),
-            _with_interval(summary.pooled.sensitivity, intervals.sensitivity),
-            _with_interval(wrong.per_scan, intervals.false_positives_per_scan),
-            f"{_number(wrong.per_scan_with_lesions)} / {_number(wrong.per_scan_without_lesions)}",
+            with_interval(summary.pooled.sensitivity, intervals.sensitivity),
+            with_interval(wrong.per_scan, intervals.false_positives_per_scan),
+            f"{number(wrong.per_scan_with_lesions)} / {number(wrong.per_scan_without_lesions)}",
             f"{wrong.clean_scans_kept_clean} of {wrong.clean_scans}",
-            _with_interval(summary.pooled.precision, intervals.precision), _number(summary.pooled.f1),
+            with_interval(summary.pooled.precision, intervals.precision), number(summary.pooled.f1),
             str(group.spared), "–" if group.median_seconds is None else f"{group.median_seconds:.1f}"])
-    return _table(["", "scans (without)", "microbleeds", "TPR", "FP per scan", "scans with / without", "without, no FP",
-                   "precision", "F1", "spared", "s per scan"], rows)
+    return markdown_table(["", "scans (without)", "microbleeds", "TPR", "FP per scan", "scans with / without",
+                           "without, no FP", "precision", "F1", "spared", "s per scan"], rows)
 
 
 def _goals(goals: Sequence[Goal]) -> str:
     words = {True: "yes", False: "no", None: "not measured"}
     rows = [[goal.group, " at ".join(map(_reach, goal.measures)),
-             " at ".join(_with_interval(measure.value, measure.interval, 3) for measure in goal.measures),
+             " at ".join(with_interval(measure.value, measure.interval, 3) for measure in goal.measures),
              words[goal.met]] for goal in goals]
-    return _table(["", "reach", "measured", "met"], rows)
+    return markdown_table(["", "reach", "measured", "met"], rows)
 
 
 def _reach(measure: Measure) -> str:
@@ -88,29 +89,30 @@ def _reach(measure: Measure) -> str:
 
 def _steps(groups: Sequence[GroupScore]) -> str:
     rows = [[group.name, *(text for step in STEPS for text in _step(group.steps[step]))] for group in groups]
-    rows += [[name, *(f"{value:.1f}" if place == 1 else _number(value) for step in steps
+    rows += [[name, *(f"{value:.1f}" if place == 1 else number(value) for step in steps
                       for place, value in enumerate(step))] for name, steps in PAPER.items()]
-    return _table(["", *(f"{step}: {name}" for step in STEPS for name in ("TPR", "FP per scan", "precision"))], rows)
+    columns = (f"{step}: {name}" for step in STEPS for name in ("TPR", "FP per scan", "precision"))
+    return markdown_table(["", *columns], rows)
 
 
 def _step(score: StepScore) -> tuple[str, str, str]:
     summary, intervals = score.summary, score.intervals
-    return (_with_interval(summary.pooled.sensitivity, intervals.sensitivity),
-            _with_interval(summary.false_positives.per_scan, intervals.false_positives_per_scan),
-            _with_interval(summary.pooled.precision, intervals.precision))
+    return (with_interval(summary.pooled.sensitivity, intervals.sensitivity),
+            with_interval(summary.false_positives.per_scan, intervals.false_positives_per_scan),
+            with_interval(summary.pooled.precision, intervals.precision))
 
 
 def _calibrations(scores: Sequence[CalibrationScore]) -> str:
     rows = [[score.name, str(score.candidates), f"{score.true} ({score.again})",
-             _with_interval(score.ece, score.interval, 3), _number(score.ece_one_to_one, 3)] for score in scores]
-    return _table(["", "candidates", "true (again)", "ECE", "ECE, one to one"], rows)
+             with_interval(score.ece, score.interval, 3), number(score.ece_one_to_one, 3)] for score in scores]
+    return markdown_table(["", "candidates", "true (again)", "ECE", "ECE, one to one"], rows)
 
 
 def _causes(groups: Sequence[GroupScore]) -> str:
     rows = []
     for index, cause in enumerate(CAUSES):
         rows.append([cause, *(_cause(group.causes[index]) for group in groups)])
-    return _table(["", *(group.name for group in groups)], rows)
+    return markdown_table(["", *(group.name for group in groups)], rows)
 
 
 def _cause(counts: CauseCounts) -> str:
@@ -126,25 +128,10 @@ def _found(groups: Sequence[GroupScore]) -> str:
         for name in sorted(names, key=lambda text: (not text.startswith("under"), text)):
             pairs = [getattr(group, field).get(name, (0, 0)) for group in groups]
             rows.append([name, *(f"{found} of {total}" for found, total in pairs)])
-    return _table(["", *(group.name for group in groups)], rows)
+    return markdown_table(["", *(group.name for group in groups)], rows)
 
 
 def _froc(groups: Sequence[GroupScore], curve: str) -> str:
-    rows = [[group.name, *(_number(best_sensitivity(group.froc[curve], limit)) for limit in FROC_FP_PER_SCAN)]
+    rows = [[group.name, *(number(best_sensitivity(group.froc[curve], limit)) for limit in FROC_FP_PER_SCAN)]
             for group in groups]
-    return _table(["FP per scan at most", *(f"{limit:g}" for limit in FROC_FP_PER_SCAN)], rows)
-
-
-def _with_interval(value: float | None, interval: tuple[float, float] | None, digits: int = 2) -> str:
-    if interval is None:
-        return _number(value, digits)
-    return f"{_number(value, digits)} [{_number(interval[0], digits)}, {_number(interval[1], digits)}]"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(["FP per scan at most", *(f"{limit:g}" for limit in FROC_FP_PER_SCAN)], rows)

@@ -57,14 +57,16 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def number(value: float | None) -> str:
-    """Return a number with two digits, a dash for None."""
-    return "–" if value is None else f"{value:.2f}"
+def number(value: float | None, digits: int = 2) -> str:
+    """Return a number with so many digits, a dash for None."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+def with_interval(value: float | None, interval: Sequence[float] | None, digits: int = 2) -> str:
     """Return a number and its interval."""
-    return number(value) if interval is None else f"{number(value)} [{number(interval[0])}, {number(interval[1])}]"
+    if interval is None:
+        return number(value, digits)
+    return f"{number(value, digits)} [{number(interval[0], digits)}, {number(interval[1], digits)}]"
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
