@@ -40,20 +40,22 @@ from torch import nn
 
 DETECTOR_COSTS = (2.0, 5.0, 10.0, 20.0)
 STUDENT_COSTS = (0.5, 1.0, 2.0, 5.0)
-_PAPER = {"mimic_classes": False, "balance_lesions": False, "randomise": False}
+_PAPER = {"mimic_classes": False, "balance_lesions": False, "randomise": False, "lesion_share": 0.0,
+          "detector_patch": (48, 48, 48), "detector_batch": 2}
 DETECTOR_VARIANTS = {
     "paper": _PAPER,
-    "+ kinds of mimics": {**_PAPER, "mimic_classes": True},
-    "+ small lesions weigh more": {"randomise": False},
-    "+ randomised patches (shipped)": {},
-    "the same with a loss by lesion": {"lesion_share": 0.1},
+    "+ smaller patches, as many voxels": {**_PAPER, "detector_patch": (32, 32, 24), "detector_batch": 8},
+    "+ kinds of mimics": {"balance_lesions": False, "randomise": False, "lesion_share": 0.0},
+    "+ small lesions weigh more": {"randomise": False, "lesion_share": 0.0},
+    "+ randomised patches": {"lesion_share": 0.0},
+    "+ focal loss by lesion (shipped)": {},
     "the same, another seed": {"seed": 2},
     "the same on a grid of 1 mm": {},
 }
 STUDENT_VARIANTS = {
     "labels alone": {"distil": False}, "distilled, labels .1": {"hard_share": 0.1},
     "distilled, labels .4 (paper)": {"hard_share": 0.4}, "distilled, labels .7": {"hard_share": 0.7}}
-_SHIPPED, _, _OTHER_SEED, _COARSE = list(DETECTOR_VARIANTS)[-4:]
+_SHIPPED, _OTHER_SEED, _COARSE = list(DETECTOR_VARIANTS)[-3:]
 
 
 @dataclass(frozen=True, eq=False)

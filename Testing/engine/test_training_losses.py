@@ -190,13 +190,39 @@ def test_distillation_is_least_when_the_student_equals_the_teacher():
     assert abs(float(distillation_loss(teacher, teacher, label, 0.0))) < 1e-6 and grad.abs().max() < 1e-6
 
 
-def test_every_lesion_counts_alike_whatever_its_size_and_missed_ones_most():
+def two_patches():
+    """Two patches with three lesions: a large one and one voxel in the first, one voxel in the second."""
     numbers = torch.zeros(2, 8, 8, 8, dtype=torch.int32)
     numbers[0, :4, :4, :4], numbers[0, 6, 6, 6], numbers[1, 2, 2, 2] = 1, 2, 1
+    return (numbers > 0).to(torch.uint8) * MICROBLEED, numbers
+
+
+def test_every_lesion_counts_alike_whatever_its_size():
+    classes, numbers = two_patches()
+    # a probability of 1/2 in lesions, and of none elsewhere
     logits = torch.zeros(2, 4, 8, 8, 8)
-    logits[:, 1] = torch.where(numbers == 1, 20.0, 0.0)
-    # lesions of the same number in two patches are two; one of three has the probability 1/4
-    assert float(lesion_loss(logits, numbers)) == pytest.approx(np.log(4) / 3, rel=1e-4)
-    grad = gradient(lambda own: lesion_loss(own, numbers), logits)[:, 1]
-    assert grad[0, 6, 6, 6] < -0.2 and grad[numbers == 0].abs().max() == 0
-    assert float(lesion_loss(logits, torch.zeros_like(numbers))) == 0
+    logits[:, 1] = torch.where(numbers > 0, np.log(3), -40.0)
+    assert float(lesion_loss(logits, classes, numbers)) == pytest.approx(0.25 * np.log(2), rel=1e-4)
+    grad = gradient(lambda own: lesion_loss(own, classes, numbers), logits)[:, 1]
+    alike = [grad[0, :4, :4, :4].sum(), grad[0, 6, 6, 6], grad[1, 2, 2, 2]]
+    assert all(own == pytest.approx(float(alike[0]), rel=1e-4) and own < -0.09 for own in alike)
+
+
+def test_background_is_summed_and_shared_among_the_lesions_and_their_rim_and_ignored_voxels_are_neither():
+    classes, numbers = two_patches()
+    classes[1, 7, 7, 7] = IGNORED
+    logits = torch.zeros(2, 4, 8, 8, 8)
+    logits[:, 1] = torch.where(numbers > 0, 60.0, np.log(3))
+    free = classes == 0
+    for n, i, j, k in torch.nonzero(classes == MICROBLEED).tolist():
+        free[n, max(0, i - 1):i + 2, max(0, j - 1):j + 2, max(0, k - 1):k + 2] = False
+    expected = int(free.sum()) * 0.25 * np.log(2) / 3
+    assert float(lesion_loss(logits, classes, numbers)) == pytest.approx(expected, rel=1e-4)
+    grad = gradient(lambda own: lesion_loss(own, classes, numbers), logits)[:, 1]
+    assert (grad[free] > 0).all() and grad[~free].abs().max() < 1e-9
+
+
+def test_the_loss_by_lesion_of_patches_without_one_is_that_of_their_background():
+    logits = torch.zeros(1, 2, 4, 4, 4)
+    nothing = torch.zeros(1, 4, 4, 4, dtype=torch.uint8)
+    assert float(lesion_loss(logits, nothing, nothing.int())) == pytest.approx(64 * 0.25 * np.log(2), rel=1e-4)

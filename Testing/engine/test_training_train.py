@@ -14,7 +14,7 @@ from microbleeds.calibration import Calibration
 from microbleeds.model_folders import read_card
 from microbleeds.networks import Detector, Student
 from microbleeds.read_write import write_image
-from microbleeds.training import batches, crossvalidate, finetune, fit, stages, train
+from microbleeds.training import crossvalidate, finetune, fit, stages, train
 from microbleeds.training.cases import load_case
 from microbleeds.training.export import export_model
 from microbleeds.training.scoring import load_scores
@@ -42,9 +42,10 @@ def small_batches():
     given = training_commands._settings
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_commands, "_settings",
-                      lambda *options: replace(given(*options), detector_batch=2, classifier_batch=2))
-        # not smaller: oneDNN's bfloat16 weight gradients on 2x2x2 features hold what was in memory (torch 2.13)
-        patch.setattr(batches, "DETECTOR_PATCH", (24, 24, 12))
+                      # not smaller: oneDNN's bfloat16 weight gradients on 2x2x2 features hold what was in memory
+                      # (torch 2.13)
+                      lambda *options: replace(given(*options), detector_batch=2, detector_patch=(24, 24, 12),
+                                               classifier_batch=2))
         yield
 
 

@@ -13,8 +13,9 @@ from .mining import Mined
 from .sampling import Patch, Sites, cut_patch
 from .training_settings import TrainingSettings
 
-DETECTOR_PATCH = (48, 48, 48)
-_DETECTOR_JITTER = (16, 16, 12)
+_LESION_SHARE = 2 / 3
+_DETECTOR_JITTER = 0.3
+"""As shares of the patch: what a patch is drawn for lies anywhere in its middle half."""
 _CLASSIFIER_JITTER = (1, 1, 0)
 
 
@@ -33,19 +34,20 @@ class _Draw:
 
 
 def detector_batch(cases: Sequence[Case], sites: Sequence[Sites], settings: TrainingSettings) -> Batch:
-    """Return a function that draws 48³ patches: half lesions, the others look-alikes, false candidates, any brain.
+    """Return a function that draws patches: two thirds lesions, the others look-alikes, false candidates, any brain.
 
     The tensors are images, classes, weights of lesions, known kinds, and numbers of lesions.
     """
     draw_case = _Draw(cases)
+    size = settings.detector_patch
+    reach = np.rint(_DETECTOR_JITTER * np.array(size)).astype(int)
 
     def draw(rng: np.random.Generator) -> tuple[torch.Tensor, ...]:
         patches, known = [], []
-        for index in range(settings.detector_batch):
+        for _ in range(settings.detector_batch):
             which = draw_case.case(rng)
-            places = _places(sites[which], lesions=index % 2 == 0, rng=rng)
-            jitter = rng.integers([-reach for reach in _DETECTOR_JITTER], [reach + 1 for reach in _DETECTOR_JITTER])
-            patch = cut_patch(cases[which], places[rng.integers(len(places))] + jitter, DETECTOR_PATCH)
+            places = _places(sites[which], lesions=rng.random() < _LESION_SHARE, rng=rng)
+            patch = cut_patch(cases[which], places[rng.integers(len(places))] + rng.integers(-reach, reach + 1), size)
             patches.append(_varied(patch, cases[which], settings, rng))
             known.append(cases[which].kinds_known)
         return (*_tensors(patches), torch.tensor(known), torch.from_numpy(np.stack([own.numbers for own in patches])))

@@ -3,7 +3,8 @@
 import csv
 import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +55,9 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
     first = _resume(network, optimiser, schedule, stage)
     network.train()
     started, recent = time.monotonic(), []
-    for step in range(first, stage.steps):
+    for step, drawn in _batches(batch, first, stage):
         torch.manual_seed(stage.seed * 1_000_003 + step)
-        tensors = [tensor.to(stage.device) for tensor in batch(np.random.default_rng([stage.seed, step]))]
+        tensors = [tensor.to(stage.device) for tensor in drawn]
         with torch.autocast(stage.device, dtype=torch.bfloat16):
             value = loss(network, *tensors)
         optimiser.zero_grad()
@@ -74,6 +75,19 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
                                                        f"about {left_s / 60:.0f} min left")
             recent = []
     return network.eval()
+
+
+def _batches(batch: Batch, first: int, stage: Stage) -> Iterator[tuple[int, tuple[torch.Tensor, ...]]]:
+    """Yield the batch of every step; the next one is drawn beside, because drawing keeps one core busy at most."""
+    with ThreadPoolExecutor(1) as beside:
+        def draw(step: int) -> Future[tuple[torch.Tensor, ...]]:
+            return beside.submit(batch, np.random.default_rng([stage.seed, step]))
+
+        coming = draw(first) if first < stage.steps else None
+        for step in range(first, stage.steps):
+            drawn = coming.result()
+            coming = draw(step + 1) if step + 1 < stage.steps else None
+            yield step, drawn
 
 
 def _resume(network: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,

@@ -29,6 +29,7 @@ DETECTOR, REFINED, TEACHER, STUDENT = "1-detector", "2-detector-refined", "3-tea
 _REFINING_RATE = 0.4
 """Share of the learning rate with which a trained network goes on."""
 _STRONGEST = 20
+_PRIOR_LOGIT = 4.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,11 @@ def with_lookalikes(found: Mined, sites: Sites) -> Mined:
 def new_detector(settings: TrainingSettings) -> Detector:
     """Return a detector with random weights of the settings' seed."""
     torch.manual_seed(settings.seed)
-    return Detector(settings.width, classes=MIMIC + 1 if settings.mimic_classes else 2)
+    detector = Detector(settings.width, classes=MIMIC + 1 if settings.mimic_classes else 2)
+    with torch.no_grad():
+        # nearly every voxel is tissue; without this the first steps only learn that
+        detector.segmentor.out.bias.zero_()[0] = _PRIOR_LOGIT
+    return detector
 
 
 def train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: TrainingSettings,
@@ -124,7 +129,7 @@ def detector_loss(detector: nn.Module, images: torch.Tensor, classes: torch.Tens
     """Return Dice, weighted cross-entropy and a share of the loss by lesion of a batch of `batches.detector_batch`."""
     logits = detector(images)
     loss = voxel_loss(logits, classes, weights, known)
-    return loss + lesion_share * lesion_loss(logits, numbers) if lesion_share else loss
+    return loss + lesion_share * lesion_loss(logits, classes, numbers) if lesion_share else loss
 
 
 def teacher_loss(teacher: Teacher, images: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor,
