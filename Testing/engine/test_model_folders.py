@@ -15,8 +15,7 @@ from microbleeds.model_folders import (
     remove_model,
     user_models_folder,
 )
-
-BUNDLED = "physics-0.2"
+from microbleeds.weights import DEFAULT_MODEL
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +40,7 @@ def test_the_users_folder_without_the_variable(monkeypatch, tmp_path):
 
 
 def test_installed_are_the_bundled_and_the_users(folder):
-    assert BUNDLED in [model.name for model in installed_models()] and all(m.is_bundled for m in installed_models())
+    assert DEFAULT_MODEL in [model.name for model in installed_models()] and all(m.is_bundled for m in installed_models())
     write_card(folder / "site", kind="detection", title="Site")
     write_card(folder / ".importing-1", kind="detection")
     (folder / "no card").mkdir()
@@ -58,11 +57,11 @@ def test_only_detection_models_are_offered_and_a_damaged_one_does_no_harm(folder
     write_card(folder / "mask", kind="mask")
     write_card(folder / "damaged", kind="detection")
     (folder / "damaged" / "model.json").write_text("{")
-    write_card(folder / BUNDLED, kind="detection", title="Hides the bundled one")
+    write_card(folder / DEFAULT_MODEL, kind="detection", title="Hides the bundled one")
     offered = dict(detection_models())
     assert {"site": "Site", "untitled": "untitled"}.items() <= offered.items()
-    assert not {"mask", "damaged", "brain-mask"} & set(offered) and "Hides" not in offered[BUNDLED]
-    assert detection_models()[0][0] == BUNDLED and find_model(BUNDLED).is_bundled
+    assert not {"mask", "damaged", "brain-mask"} & set(offered) and "Hides" not in offered[DEFAULT_MODEL]
+    assert detection_models()[0][0] == DEFAULT_MODEL and find_model(DEFAULT_MODEL).is_bundled
 
 
 def test_a_new_model_appears_whole_or_not_at_all(folder):
@@ -77,7 +76,7 @@ def test_a_new_model_appears_whole_or_not_at_all(folder):
     assert find_model("mine").folder == folder / "mine"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-x", "a b", ".hidden", BUNDLED, "brain-mask", "mine"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-x", "a b", ".hidden", DEFAULT_MODEL, "brain-mask", "mine"])
 def test_a_name_must_be_one_and_free(folder, name):
     write_card(folder / "mine")
     with pytest.raises(ModelError, match="--name"), new_user_model(name):
@@ -97,7 +96,7 @@ def test_only_the_users_models_are_removed(folder):
     assert remove_model("mine") == folder / "mine" and not list(folder.iterdir())
     with pytest.raises(ModelError, match="There is no model mine"):
         remove_model("mine")
-    for name in (BUNDLED, "brain-mask"):
+    for name in (DEFAULT_MODEL, "brain-mask"):
         with pytest.raises(ModelError, match="came with the software"):
             remove_model(name)
         assert find_model(name).folder.is_dir()

@@ -10,7 +10,7 @@ from microbleeds.calibration import Calibration
 from microbleeds.model_folders import detection_models
 from microbleeds.networks import Detector, Student
 from microbleeds.training.export import export_model
-from microbleeds.weights import load_model
+from microbleeds.weights import DEFAULT_MODEL, load_model
 
 LESION = (12, 16, 8)
 """Voxel (i, j, k) of the scan below, whose voxels are 1 mm and run towards L, P, S."""
@@ -88,13 +88,13 @@ def test_list_show_verify_remove(capsys, tmp_path, models):
     lines = {line.split()[0]: line.split() for line in out.splitlines() if line}
     assert code == 0 and str(models) in out
     assert lines["mine"][1:3] == ["yours", "reference"] and "26.4 MB" in " ".join(lines["mine"])
-    assert lines["physics-0.2"][1:4] == ["bundled", "microbleeds", "Apache-2.0"]
+    assert lines[DEFAULT_MODEL][1:4] == ["bundled", "microbleeds", "Apache-2.0"]
     assert lines["brain-mask"][1:3] == ["bundled", "BrainMaskNetwork"]
     code, out, _ = run(capsys, "models", "show", "mine")
     assert code == 0 and "licence: not stated by the authors" in out and f"folder: {models / 'mine'}" in out
     assert "  balanced:\n" in out and "      threshold: 0.2\n" in out and "max_diameter_mm: none" in out
     code, out, _ = run(capsys, "models", "verify")
-    assert code == 0 and {line.split(":")[0] for line in out.splitlines()} == {"physics-0.2", "brain-mask", "mine"}
+    assert code == 0 and {line.split(":")[0] for line in out.splitlines()} == {DEFAULT_MODEL, "brain-mask", "mine"}
     code, out, _ = run(capsys, "models", "remove", "mine")
     assert code == 0 and not list(models.iterdir())
 
@@ -120,15 +120,15 @@ def test_verify_tells_damage_and_goes_on(capsys, tmp_path, models):
     (models / "two" / "model.json").write_text(json.dumps({"kind": "detection", "files": {}}))
     code, out, _ = run(capsys, "models", "verify")
     told = dict(line.split(": ", 1) for line in out.splitlines())
-    assert code == 2 and told["physics-0.2"] == "undamaged, loads"
+    assert code == 2 and told[DEFAULT_MODEL] == "undamaged, loads"
     assert "not JSON" in told["one"] and "not a complete card" in told["two"]
-    assert run(capsys, "models", "verify", "physics-0.2")[0] == 0
+    assert run(capsys, "models", "verify", DEFAULT_MODEL)[0] == 0
     assert "damaged card" in run(capsys, "models", "list")[1]
 
 
 @pytest.mark.parametrize("arguments, problem", [
     (["show", "nothing"], "There is no model nothing"), (["verify", "nothing"], "There is no model nothing"),
-    (["remove", "nothing"], "There is no model nothing"), (["remove", "physics-0.2"], "came with the software"),
+    (["remove", "nothing"], "There is no model nothing"), (["remove", DEFAULT_MODEL], "came with the software"),
     (["import", "nothing"], "nothing does not exist"),
 ])
 def test_refusals_are_one_sentence_and_bad_input(capsys, arguments, problem):

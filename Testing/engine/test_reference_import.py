@@ -7,7 +7,7 @@ import torch
 from microbleeds.errors import ModelError
 from microbleeds.reference_import import OPERATING_POINTS, find_files, import_reference, read_published
 from microbleeds.settings import Settings
-from microbleeds.weights import load_model
+from microbleeds.weights import DEFAULT_MODEL, load_model
 
 DETECTOR, STUDENT = "x_cdet_model_weights.pth", "x_cdisc_student_model_weights.pth"
 
@@ -141,5 +141,5 @@ def test_a_taken_or_wrong_name_is_refused(states, tmp_path, models):
     with pytest.raises(ModelError, match="mine already"):
         import_reference([tmp_path], "mine")
     with pytest.raises(ModelError, match="already"):
-        import_reference([tmp_path], "physics-0.2")
+        import_reference([tmp_path], DEFAULT_MODEL)
     assert [path.name for path in models.iterdir()] == ["mine"]
