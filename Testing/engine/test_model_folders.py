@@ -40,7 +40,8 @@ def test_the_users_folder_without_the_variable(monkeypatch, tmp_path):
 
 
 def test_installed_are_the_bundled_and_the_users(folder):
-    assert DEFAULT_MODEL in [model.name for model in installed_models()] and all(m.is_bundled for m in installed_models())
+    bundled = installed_models()
+    assert DEFAULT_MODEL in [model.name for model in bundled] and all(model.is_bundled for model in bundled)
     write_card(folder / "site", kind="detection", title="Site")
     write_card(folder / ".importing-1", kind="detection")
     (folder / "no card").mkdir()
@@ -76,7 +77,8 @@ def test_a_new_model_appears_whole_or_not_at_all(folder):
     assert find_model("mine").folder == folder / "mine"
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-x", "a b", ".hidden", DEFAULT_MODEL, "brain-mask", "mine"])
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "-x", "a b", ".hidden", DEFAULT_MODEL, "brain-mask",
+                                  "mine"])
 def test_a_name_must_be_one_and_free(folder, name):
     write_card(folder / "mine")
     with pytest.raises(ModelError, match="--name"), new_user_model(name):
