@@ -52,7 +52,8 @@ def find_candidates(prepared: Prepared, detector: nn.Module, settings: Candidate
     channels = (prepared.image.data, prepared.symmetry.data)
     probability = run(detector, channels, prepared.brain.data, settings.overlap, device, progress)
     regions = cut_into_regions(probability, prepared.image.spacing, settings.threshold)
-    candidates = [_candidate(voxels, probability, prepared) for voxels in regions]
+    candidates = [_candidate(summit(voxels, probability, settings.peak_share), probability, prepared)
+                  for voxels in regions]
     candidates.sort(key=lambda candidate: (-candidate.detector_probability, candidate.position_ras))
     return tuple(candidates[:settings.max_candidates])
 
@@ -85,6 +86,23 @@ def cut_into_regions(probability: np.ndarray, spacing_mm: np.ndarray, threshold:
     for voxels, number in zip(region_voxels(labels, count), peaks, strict=True):
         regions += _watershed(voxels, probability, spacing_mm) if number > 1 else [voxels]
     return regions
+
+
+def summit(voxels: np.ndarray, probability: np.ndarray, share: float) -> np.ndarray:
+    """Return the voxels of a region (n, 3) that reach a share of its peak and hang together with it.
+
+    A low threshold, which faint lesions need, surrounds clear ones with a rim of doubtful voxels.
+    """
+    values = probability[tuple(voxels.T)]
+    high = voxels[values >= share * values.max()]
+    if len(high) == len(voxels):
+        return voxels
+    low = high.min(axis=0)
+    mask = np.zeros(high.max(axis=0) - low + 1, bool)
+    mask[tuple((high - low).T)] = True
+    labels, _ = label_components(mask)
+    numbers = labels[tuple((high - low).T)]
+    return high[numbers == numbers[probability[tuple(high.T)].argmax()]]
 
 
 def _is_local_maximum(probability: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:

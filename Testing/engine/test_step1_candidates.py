@@ -5,7 +5,7 @@ import pytest
 import torch
 from microbleeds.settings import CandidateSettings
 from microbleeds.step0_prepare import Prepared
-from microbleeds.step1_candidates import cut_into_regions, find_candidates
+from microbleeds.step1_candidates import cut_into_regions, find_candidates, summit
 from microbleeds.volume import Volume
 from torch import nn
 
@@ -70,6 +70,21 @@ def test_one_lesion_with_noise_stays_one():
 def test_three_in_a_row_are_three():
     map_ = hills((30, 12, 12), [(6, 6, 6), (11, 6, 6), (16, 6, 6)], [0.8, 0.9, 0.85])
     assert len(cut_into_regions(map_, MM, 0.02)) == 3
+
+
+def test_a_share_of_the_peak_leaves_what_hangs_together_with_it():
+    # two hills that touch above the threshold and are too near to be two lesions; between them it is lower
+    map_ = np.maximum(hills((40, 20, 20), [(15, 10, 10)], [0.9], 2.0), hills((40, 20, 20), [(15, 10, 14)], [0.3], 1.0))
+    (whole,) = find(map_, threshold=0.1)
+    (top,) = find(map_, threshold=0.1, peak_share=0.5)
+    distance_mm = np.linalg.norm(np.argwhere(map_ >= 0.45) - (15, 10, 10), axis=1)
+    assert len(top.voxels) == len(distance_mm) < len(whole.voxels) and distance_mm.max() < 2.4
+    np.testing.assert_allclose(top.position_ras, (15, 10, 10), atol=1e-6)
+    assert top.detector_probability == whole.detector_probability
+    # as high as the peak's share, but apart from it
+    bar = np.zeros((20, 9, 9), np.float32)
+    bar[2:17, 4, 4], bar[4, 4, 4], bar[14, 4, 4] = 0.5, 0.9, 0.88
+    assert summit(np.argwhere(bar > 0), bar, 0.8).tolist() == [[4, 4, 4]]
 
 
 def test_brain_and_limit_are_kept():

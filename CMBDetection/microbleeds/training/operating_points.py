@@ -30,7 +30,8 @@ class OperatingPoints:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of each point as they stand in a model's card."""
-        return {name: {"candidates": {"threshold": CANDIDATE_SETTINGS.threshold}, "classify": {"threshold": threshold}}
+        candidates = {"threshold": CANDIDATE_SETTINGS.threshold, "peak_share": CANDIDATE_SETTINGS.peak_share}
+        return {name: {"candidates": candidates, "classify": {"threshold": threshold}}
                 for name, threshold in self.thresholds.items()}
 
 
