@@ -2,7 +2,7 @@
 
 The card of a detection model::
 
-    {"kind": "detection", "name": "physics-0.2", "title": "...",
+    {"kind": "detection", "name": "physics-0.3", "title": "...",
      "files": {"detector": {"file": "detector.pt", "sha256": "..."}, "student": {...}},
      "networks": {"detector": {"width": 16, "classes": 4}, "student": {"width": 16}},
      "calibration": {"student": 0.8, "detector": 0.3, "offset": -1.2},
@@ -29,7 +29,7 @@ from .networks import Detector, Student
 from .reference_networks import ReferenceDetector, ReferenceStudent
 from .settings import Settings
 
-DEFAULT_MODEL = "physics-0.2"
+DEFAULT_MODEL = "physics-0.3"
 REFERENCE = "reference"
 _NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
     DEFAULT_ARCHITECTURE: {"detector": Detector, "student": Student},

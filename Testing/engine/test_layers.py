@@ -9,8 +9,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
     "words of the domain": "calibration errors volume findings settings resources progress",
-    "tools": "model_folders geometry components image_files dicom_series read_write radial_symmetry reference_symmetry "
-             "networks reference_networks tiling reference_tiling weights reference_import",
+    "tools": "model_folders geometry components conspicuity image_files dicom_series read_write radial_symmetry "
+             "reference_symmetry networks reference_networks tiling reference_tiling weights reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "review_files outputs snapshots report batch",
