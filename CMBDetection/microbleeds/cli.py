@@ -248,6 +248,7 @@ def _exit_with_stdin() -> None:
     while os.read(0, 4096):
         pass
     # the main thread gets a second to remove what it was writing, unless it is deep in a library
-    _thread.interrupt_main()
+    # not SIGINT, which programs started in the background of a shell ignore, and their children with them
+    _thread.interrupt_main(signal.SIGTERM)
     time.sleep(1)
     os._exit(CANCELLED)
