@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from benchmark_set import all_cases
 from benchmark_tools import markdown_table, number
 from microbleeds.components import region_voxels
 from microbleeds.conspicuity import conspicuity
@@ -24,18 +25,19 @@ EDGES = (3.0, 5.0, 8.0, 12.0)
 
 def found_and_ratio(results: dict, data_set: Path) -> list[tuple[str, str, float, bool]]:
     """Return tier, modality, conspicuity and whether it was found, of every visible microbleed of a result."""
-    rows = []
-    for case in results["cases"]:
-        anatomy = data_set / case["name"] / "anat"
-        image = next(path for path in anatomy.glob("*.nii.gz") if "_desc-" not in path.name)
+    rows, found = [], {case["name"]: case["found"] for case in results["cases"]}
+    for case in all_cases():
+        if case.name not in found:
+            continue
+        image = data_set / case.image
         volume = read_scan(image).volume
-        truth = read_drawn_truth(image, anatomy / f"{case['name']}_desc-brain_mask.nii.gz", volume, image)
+        truth = read_drawn_truth(image, data_set / case.brain, volume, image)
         usable = truth.brain.data & (truth.everything.data == 0)
         regions = region_voxels(truth.microbleeds.data, max(item.id for item in truth.drawn))
         for item in visible_microbleeds(truth.drawn):
             voxels = regions[item.id - 1]
             ratio = conspicuity(volume.data, voxels, usable, volume.spacing) if len(voxels) else float("nan")
-            rows.append((case["tier"], case["modality"], ratio, item.id in case["found"]))
+            rows.append((case.tier, case.modality, ratio, item.id in found[case.name]))
     return rows
 
 

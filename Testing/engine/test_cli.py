@@ -318,8 +318,12 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(scan, out, *options, code=SLOW_DETECT):
-    """Start a detection that takes a minute, and wait until it is in its pipeline."""
+def start(scan, out, *options, code=SLOW_DETECT, of_interrupt="default_int_handler"):
+    """Start a detection that takes a minute, and wait until it is in its pipeline.
+
+    It handles SIGINT as told: what a shell runs in the background, tests too, would hand on that it ignores it.
+    """
+    code = f"import signal\nsignal.signal(signal.SIGINT, signal.{of_interrupt})\n{code}"
     process = subprocess.Popen([sys.executable, "-c", code, "detect", scan, "-o", str(out), "--progress", "json",
                                 *options], cwd=ENGINE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in process.stdout:
@@ -331,9 +335,7 @@ def start(scan, out, *options, code=SLOW_DETECT):
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_cancel_with_130(number, scan, tmp_path):
-    # tests that run in the background of a shell ignore SIGINT, and so would the child
-    heeding = "\nimport signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    process = start(scan(), tmp_path / "out", code=heeding + SLOW_DETECT)
+    process = start(scan(), tmp_path / "out")
     process.send_signal(number)
     rest, _ = process.communicate(timeout=10)
     assert process.returncode == 130 and json.loads(rest.splitlines()[-1]) == {"event": "done", "exit_code": 130}
@@ -353,9 +355,8 @@ WRITING = """
 @pytest.mark.parametrize("of_interrupt", ["default_int_handler", "SIG_IGN"])
 @pytest.mark.parametrize("work", ["    time.sleep(60)\n", WRITING], ids=["deep in a library", "writing"])
 def test_closed_stdin_cancels_within_2_seconds_and_leaves_nothing(work, of_interrupt, scan, tmp_path):
-    handling = f"\nimport signal\nsignal.signal(signal.SIGINT, signal.{of_interrupt})\n"
     process = start(scan(), tmp_path / "out", "--exit-with-stdin",
-                    code=handling + SLOW_DETECT.replace("    time.sleep(60)\n", work))
+                    code=SLOW_DETECT.replace("    time.sleep(60)\n", work), of_interrupt=of_interrupt)
     time.sleep(0.3)
     began = time.monotonic()
     process.stdin.close()

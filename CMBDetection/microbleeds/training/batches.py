@@ -15,7 +15,7 @@ from .training_settings import TrainingSettings
 
 _LESION_SHARE = 2 / 3
 _DETECTOR_JITTER = 0.3
-"""As shares of the patch: what a patch is drawn for lies anywhere in its middle half."""
+"""As a share of the patch: what a patch is drawn for lies anywhere in its middle 60 %."""
 _CLASSIFIER_JITTER = (1, 1, 0)
 
 

@@ -9,7 +9,6 @@ bootstrap samples of held-out subjects. Otherwise no model is written, and the o
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from .operating_points import choose_operating_points
 from .sampling import sites_of
 from .scoring import ScoredCase, counts_at, probabilities, score_cases
 from .splits import hold_out
-from .stages import detector_loss, label_loss, with_lookalikes
+from .stages import detector_loss_of, label_loss, with_lookalikes
 from .train import DataFolders, claim_work_folder, collect, teller
 from .training_settings import TrainingSettings
 
@@ -114,8 +113,7 @@ def fine_tune(model: Model, cases: Sequence[Case], settings: TrainingSettings, f
     def stage(name: str, steps: int) -> Stage:
         return Stage(name, steps, settings.seed, settings.learning_rate, folder, device, tell)
 
-    detector = fit(detector, detector_batch(cases, sites, settings),
-                   partial(detector_loss, lesion_share=settings.lesion_share),
+    detector = fit(detector, detector_batch(cases, sites, settings), detector_loss_of(settings),
                    stage("1-detector", settings.detector_steps))
     mined = [with_lookalikes(found, own) for found, own in
              zip(mine_cases(cases, detector, folder / "candidates", device, tell), sites, strict=True)]

@@ -91,7 +91,7 @@ def train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: Trai
                    place: Place) -> Detector:
     """Train the first round of the detector."""
     stage = _stage(DETECTOR, settings.detector_steps, settings.learning_rate, settings, place)
-    return fit(new_detector(settings), detector_batch(cases, sites, settings), _detector_loss(settings), stage)
+    return fit(new_detector(settings), detector_batch(cases, sites, settings), detector_loss_of(settings), stage)
 
 
 def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[Sites], mined: Sequence[Mined],
@@ -99,7 +99,7 @@ def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[S
     """Train a detector further, with its own false candidates among the patches."""
     sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
     stage = _stage(REFINED, settings.refine_steps, _REFINING_RATE * settings.learning_rate, settings, place)
-    return fit(detector, detector_batch(cases, sites, settings), _detector_loss(settings), stage)
+    return fit(detector, detector_batch(cases, sites, settings), detector_loss_of(settings), stage)
 
 
 def train_teacher(detector: Detector, cases: Sequence[Case], mined: Sequence[Mined], settings: TrainingSettings,
@@ -132,6 +132,11 @@ def detector_loss(detector: nn.Module, images: torch.Tensor, classes: torch.Tens
     return loss + lesion_share * lesion_loss(logits, classes, numbers) if lesion_share else loss
 
 
+def detector_loss_of(settings: TrainingSettings) -> Loss:
+    """Return `detector_loss` with the share of the settings."""
+    return partial(detector_loss, lesion_share=settings.lesion_share)
+
+
 def teacher_loss(teacher: Teacher, images: torch.Tensor, classes: torch.Tensor, weights: torch.Tensor,
                  known: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Return the sum of the two tasks' losses, equally weighted (paper), of a batch of `batches.classifier_batch`."""
@@ -155,10 +160,6 @@ def distilling_loss(teacher: Teacher, hard_share: float) -> Loss:
             soft = teacher(images)[1]
         return distillation_loss(student(images), soft, label, hard_share)
     return loss
-
-
-def _detector_loss(settings: TrainingSettings) -> Loss:
-    return partial(detector_loss, lesion_share=settings.lesion_share)
 
 
 def _stage(name: str, steps: int, learning_rate: float, settings: TrainingSettings, place: Place) -> Stage:
