@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from ablation_variants import Flipped, Mean, one_millimetre
+from benchmark_tools import markdown_table, with_interval
 from microbleeds.calibration import Calibration
-from microbleeds.evaluation.matching import match_centres
 from microbleeds.progress import make_reporter
-from microbleeds.read_write import write_json, write_text
+from microbleeds.read_write import write_text
 from microbleeds.training.cases import Case, prepare_cases
 from microbleeds.training.fit_calibration import fit_calibration
 from microbleeds.training.mining import Mined
@@ -36,6 +36,7 @@ from microbleeds.training.stages import (
 )
 from microbleeds.training.train import DataFolders, collect, teller
 from microbleeds.training.training_settings import TrainingSettings
+from sampled_curves import curve_of, estimate, samples_of, tpr_at
 from torch import nn
 
 DETECTOR_COSTS = (2.0, 5.0, 10.0, 20.0)
@@ -52,9 +53,12 @@ DETECTOR_VARIANTS = {
     "the same, another seed": {"seed": 2},
     "the same on a grid of 1 mm": {},
 }
+_ALONE, _DISTILLED = "labels alone", "distilled, labels .4 (paper)"
 STUDENT_VARIANTS = {
-    "labels alone": {"distil": False}, "distilled, labels .1": {"hard_share": 0.1},
-    "distilled, labels .4 (paper)": {"hard_share": 0.4}, "distilled, labels .7": {"hard_share": 0.7}}
+    _ALONE: {"distil": False}, "distilled, labels .1": {"hard_share": 0.1}, _DISTILLED: {"hard_share": 0.4},
+    "distilled, labels .7": {"hard_share": 0.7}}
+Row = tuple[str, list[np.ndarray]]
+"""A variant, and for each cost the TPR of all scans and of every sample of them."""
 _SHIPPED, _OTHER_SEED, _COARSE = list(DETECTOR_VARIANTS)[-3:]
 
 
@@ -68,23 +72,19 @@ class Data:
     place: Callable[[str], Place]
 
 
-def tpr_at(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray], costs: Sequence[float],
-           cleanup: bool) -> list[float]:
-    """Return the highest TPR of a threshold with at most so many false positives per scan, for each cost."""
-    everything = np.concatenate([*scores, [np.inf]])
-    thresholds = np.unique(np.quantile(everything, np.linspace(0, 1, 400), method="nearest"))
-    lesions = sum(len(one.lesions_mm) for one in scored)
-    points = []
-    for threshold in thresholds:
-        counts = [match_centres(one.positions_mm[use], one.lesions_mm, spared_ras=one.spared_mm)
-                  for one, own in zip(scored, scores, strict=True)
-                  for use in [(own >= threshold) & (one.kept if cleanup else True)]]
-        points.append((sum(count.false_positives for count in counts) / len(scored),
-                       sum(count.found for count in counts) / max(lesions, 1)))
-    return [max((tpr for cost, tpr in points if cost <= allowed), default=0.0) for allowed in costs]
+def tprs_at(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray], costs: Sequence[float],
+            cleanup: bool) -> list[np.ndarray]:
+    """Return, for each number of false positives per scan, the highest TPR at most so many cost, in samples of scans.
+
+    The first of each array is that of all scans, see `sampled_curves`.
+    """
+    curve = curve_of([one.candidates(own, kept_only=cleanup) for one, own in zip(scored, scores, strict=True)],
+                     max(costs))
+    samples = samples_of(len(scored))
+    return [tpr_at(curve, allowed, samples) for allowed in costs]
 
 
-def detector_rows(data: Data, settings: TrainingSettings) -> list[tuple[str, list[float]]]:
+def detector_rows(data: Data, settings: TrainingSettings) -> list[Row]:
     """Train and score every variant of the detector; then the shipped one with flips, and with the other seed."""
     detectors, rows = {}, []
     for name, changes in DETECTOR_VARIANTS.items():
@@ -106,7 +106,7 @@ def detector_rows(data: Data, settings: TrainingSettings) -> list[tuple[str, lis
     return rows
 
 
-def student_rows(data: Data, settings: TrainingSettings, trained: Path) -> list[tuple[str, list[float]]]:
+def student_rows(data: Data, settings: TrainingSettings, trained: Path) -> list[Row]:
     """Train and score every variant of the student on one detector's candidates."""
     detector = _load(new_detector(settings), trained / f"{REFINED}.pt")
     teacher = _teacher(detector, settings, trained / f"{TEACHER}.pt")
@@ -120,23 +120,27 @@ def student_rows(data: Data, settings: TrainingSettings, trained: Path) -> list[
         place.folder.mkdir(parents=True, exist_ok=True)
         student = train_student(detector, teacher, data.training, mined, own, place)
         scored = _scored(data, f"student {name}", detector, student, data.validation)
-        rows.append((name, tpr_at(scored, [one.student_logit for one in scored], STUDENT_COSTS, cleanup=False)))
-        if name.endswith("(paper)"):
+        rows.append((name, tprs_at(scored, [one.student_logit for one in scored], STUDENT_COSTS, cleanup=False)))
+        if name == _DISTILLED:
             shipped = scored
-    rows.append(("the detector's own peak", tpr_at(shipped, [one.detector_logit for one in shipped], STUDENT_COSTS,
+    rows.append(("the detector's own peak", tprs_at(shipped, [one.detector_logit for one in shipped], STUDENT_COSTS,
                                                    cleanup=False)))
     both = _stacked(shipped)
-    rows.append(("student and detector together (shipped)", tpr_at(shipped, both, STUDENT_COSTS, cleanup=False)))
-    rows.append(("the same after clean-up", tpr_at(shipped, both, STUDENT_COSTS, cleanup=True)))
+    rows.append(("student and detector together (shipped)", tprs_at(shipped, both, STUDENT_COSTS, cleanup=False)))
+    rows.append(("the same after clean-up", tprs_at(shipped, both, STUDENT_COSTS, cleanup=True)))
     return rows
 
 
-def table(title: str, costs: Sequence[float], rows: Sequence[tuple[str, list[float]]]) -> str:
+def table(title: str, costs: Sequence[float], rows: Sequence[Row]) -> str:
     """Return a table in Markdown."""
-    lines = [f"| {title} | " + " | ".join(f"TPR at {cost:g} FP" for cost in costs) + " |",
-             "|---|" + "---:|" * len(costs)]
-    lines += [f"| {name} | " + " | ".join(f"{value:.3f}" for value in values) + " |" for name, values in rows]
-    return "\n".join(lines) + "\n"
+    header = (title, *(f"TPR at {cost:g} FP" for cost in costs))
+    return markdown_table(header, [[name, *(_told(values) for values in tprs)] for name, tprs in rows])
+
+
+def distillation_worth(rows: Sequence[Row]) -> Row:
+    """Return what the paper's distillation adds to the TPR of a student that learns from labels alone."""
+    alone, distilled = (dict(rows)[name] for name in (_ALONE, _DISTILLED))
+    return "distilled (paper) less labels alone", [more - less for more, less in zip(distilled, alone, strict=True)]
 
 
 def _stacked(scored: Sequence[ScoredCase]) -> list[np.ndarray]:
@@ -156,9 +160,14 @@ def _stacked(scored: Sequence[ScoredCase]) -> list[np.ndarray]:
     return result
 
 
-def _detector_row(data: Data, name: str, network: nn.Module, validation: Sequence[Case]) -> list[float]:
+def _told(values: np.ndarray) -> str:
+    figure = estimate(values)
+    return with_interval(figure.value, figure.interval)
+
+
+def _detector_row(data: Data, name: str, network: nn.Module, validation: Sequence[Case]) -> list[np.ndarray]:
     scored = _scored(data, f"detector {name}", network, _Nothing(), validation)
-    return tpr_at(scored, [one.detector_logit for one in scored], DETECTOR_COSTS, cleanup=False)
+    return tprs_at(scored, [one.detector_logit for one in scored], DETECTOR_COSTS, cleanup=False)
 
 
 def _scored(data: Data, name: str, detector: nn.Module, student: nn.Module,
@@ -216,11 +225,14 @@ def main() -> None:
                             for folder in (options.training, options.validation))
     data = Data(training, validation, options.work, lambda name: Place(
         options.work / name.replace(" ", "-").replace(",", ""), options.device, tell))
-    seconds = table("second step, no clean-up", STUDENT_COSTS, student_rows(data, settings, options.trained))
+    second_steps = student_rows(data, settings, options.trained)
+    second_steps.append(distillation_worth(second_steps))
+    seconds = table(f"second step, {options.student_steps} steps, no clean-up", STUDENT_COSTS, second_steps)
     firsts = table(f"detector, {options.detector_steps} steps", DETECTOR_COSTS, detector_rows(data, settings))
-    text = f"{len(training)} training and {len(validation)} validation cases.\n\n{firsts}\n{seconds}"
+    text = (f"{len(training)} training and {len(validation)} validation cases with "
+            f"{sum(case.lesion_count for case in validation)} microbleeds. In brackets 95 % bootstrap intervals over "
+            f"the validation cases, the same samples in every row.\n\n{firsts}\n\n{seconds}\n")
     write_text(options.work / "ablation.md", text)
-    write_json(options.work / "ablation.json", {"validation": len(validation), "training": len(training)})
     print(text)
 
 

@@ -27,19 +27,11 @@ from microbleeds.model_folders import CARD
 from microbleeds.progress import make_reporter
 from microbleeds.read_write import write_text
 from microbleeds.simulation.data_set import CasePlan, make_data_set
+from sampled_curves import Estimate, curve_of, estimate, samples_of, tpr_at
 from simulated import detect_missing
 from site_data import CLEAN, PARTS, REVIEWED, TEST, TRAINING, Site, as_benchmark_case, site_plans
 from site_reviews import verdicts_of, write_site_review
-from site_scores import (
-    ALLOWED,
-    Estimate,
-    curve_of,
-    estimate,
-    gap_closed,
-    samples_of,
-    share_above_zero,
-    tpr_at_allowed,
-)
+from site_scores import ALLOWED, MOST_FALSE, gap_closed, share_above_zero
 
 _NOTE = (f"TPR at ≤ {ALLOWED:g} FP per scan is the best of the FROC curve, which needs no threshold. Of it the share "
          "of the gap closed is (adapted − base) / (trained on the site − base); – where there is no gap, and without "
@@ -125,7 +117,8 @@ def measured(arm: Arm, plans: Sequence[CasePlan], options: argparse.Namespace) -
 def table(arms: Sequence[Arm], scores: Sequence[Sequence[CaseScore]]) -> str:
     """Return the figures of all models as Markdown; the first is the base, the last was trained on the site."""
     samples = samples_of(len(scores[0]))
-    values = [tpr_at_allowed(curve_of([score.candidates["final"] for score in own]), samples) for own in scores]
+    values = [tpr_at(curve_of([score.candidates["final"] for score in own], MOST_FALSE), ALLOWED, samples)
+              for own in scores]
     rows = []
     for place, (arm, own) in enumerate(zip(arms, scores, strict=True)):
         group = score_group(arm.name, own)

@@ -21,9 +21,10 @@ from microbleeds.training.layouts import find_labelled_scans
 sys.path.append(str(Path(__file__).resolve().parents[1] / "Benchmarks"))
 import site_shift
 from benchmark_tools import link_or_copy
+from sampled_curves import Estimate, curve_of, samples_of, tpr_at
 from site_data import PARTS, Site, as_benchmark_case, site_plans
 from site_reviews import ADDED, verdicts_of, write_site_review
-from site_scores import ALLOWED, Estimate, curve_of, gap_closed, samples_of, tpr_at_allowed
+from site_scores import gap_closed
 
 
 @pytest.fixture
@@ -89,12 +90,12 @@ def test_the_rate_is_that_of_the_best_threshold_with_few_false_positives():
     samples = samples_of(30)
     assert samples.shape[1] == 30 and (samples.sum(axis=1) == 30).all() and (samples[0] == 1).all()
     for found in (0, 1, 3):
-        assert (tpr_at_allowed(curve_of(scans_of(found)), samples) == found / 4).all()
+        assert (tpr_at(curve_of(scans_of(found), 8), 1, samples) == found / 4).all()
     everyone = np.ones((1, 10))
     for false, expected in ((10, 0.75), (11, 0.0)):
         scans = scans_of(3, scans=9) + scans_of(0, scans=1, lesions=0, sure_false=false)
-        assert ALLOWED == 1 and tpr_at_allowed(curve_of(scans), everyone)[0] == expected
-    assert np.isnan(tpr_at_allowed(curve_of(scans_of(0, scans=2, lesions=0)), np.ones((1, 2)))[0])
+        assert tpr_at(curve_of(scans, 8), 1, everyone)[0] == expected
+    assert np.isnan(tpr_at(curve_of(scans_of(0, scans=2, lesions=0), 8), 1, np.ones((1, 2)))[0])
 
 
 def test_the_share_of_the_gap():
