@@ -5,6 +5,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -19,8 +20,12 @@ start()
 import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
-from CMBDetectionLib import findingsMarkups, findingsOutline  # noqa: E402
+from CMBDetectionLib import reviewSession  # noqa: E402
 from CMBDetectionLib.panel import Panel  # noqa: E402
+from CMBDetectionLib.volumeNodes import ijkToRas  # noqa: E402
+from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance  # noqa: E402
+from microbleeds.read_write import write_label_map  # noqa: E402
+from microbleeds.volume import Volume  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 SHAPE_KJI = (60, 240, 200)
@@ -106,20 +111,19 @@ def makeScan():
 def addFindings(volume, labels, positions):
     """Add what a detection would have added; return the findings node."""
     probabilities = (0.98, 0.95, 0.91, 0.83, 0.76, 0.64, 0.52)
-    findings = [{"id": number, "ras_mm": position, "probability": probability, "diameter_mm": 2 * lesion[3],
-                 "volume_mm3": 4 / 3 * np.pi * lesion[3] ** 3}
-                for number, (position, probability, lesion)
-                in enumerate(zip(positions, probabilities, LESIONS, strict=True), start=1)]
-    provenance = {"input_name": "synthetic", "modality": "gre", "modality_reason": "given", "model_name": "none",
-                  "operating_point": "balanced"}
-    labelNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
-    slicer.util.updateVolumeFromArray(labelNode, labels)
-    labelNode.CopyOrientation(volume)
-    labelPath = Path(slicer.app.temporaryPath) / "labels.nrrd"
-    slicer.util.exportNode(labelNode, str(labelPath))
-    slicer.mrmlScene.RemoveNode(labelNode)
-    outline = findingsOutline.createOutline(volume, labelPath)
-    return findingsMarkups.createFindingsNode(volume, {"provenance": provenance, "findings": findings}, outline)
+    findings = tuple(
+        Finding(number, tuple(position), probability, probability, 4 / 3 * np.pi * lesion[3] ** 3, 2 * lesion[3],
+                (tuple(position), tuple(position)), Extrema(0.0, 0.0, tuple(position), tuple(position)))
+        for number, (position, probability, lesion)
+        in enumerate(zip(positions, probabilities, LESIONS, strict=True), start=1))
+    provenance = Provenance("synthetic", "", "gre", "given", "none", "", "balanced", SHAPE_KJI[::-1], SPACING_MM,
+                            {"classify": {"threshold": 0.5}}, {}, {})
+    with tempfile.TemporaryDirectory() as folder:
+        labelPath = Path(folder) / "labels.nii.gz"
+        write_label_map(labelPath, Volume(labels.T, ijkToRas(volume)))
+        session = reviewSession.begin(volume, lambda: None)
+        session.detected(DetectionResult(findings, provenance), labelPath, 0.5)
+    return session.node
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import slicer
-import vtk
 from slicer.i18n import tr as _
 
 from .engineProcess import FAILED, EngineProcess, Outcome
+from .volumeNodes import ijkToRas
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class DetectionRun:
         except OSError:
             self._removeFolder()
             raise
-        self._geometry = _geometry(self.volumeNode)
+        self._geometry = ijkToRas(self.volumeNode)
         self._startEngine("auto")
 
     def cancel(self):
@@ -68,7 +69,8 @@ class DetectionRun:
 
     def volumeIsUnchanged(self) -> bool:
         """Whether the volume is still in the scene and where its voxels were when it was exported."""
-        return bool(slicer.mrmlScene.IsNodePresent(self.volumeNode)) and self._geometry == _geometry(self.volumeNode)
+        return bool(slicer.mrmlScene.IsNodePresent(self.volumeNode)
+                    and np.array_equal(self._geometry, ijkToRas(self.volumeNode)))
 
     def _startEngine(self, device):
         process = EngineProcess(self._command, self._onProgress,
@@ -115,9 +117,3 @@ def exportVolume(volumeNode, folder: Path) -> Path:
             name=volumeNode.GetName(), folder=folder))
     return path
 
-
-def _geometry(volumeNode) -> list[float]:
-    """Return the voxel -> RAS matrix, row by row."""
-    matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    return [matrix.GetElement(row, column) for row in range(4) for column in range(4)]

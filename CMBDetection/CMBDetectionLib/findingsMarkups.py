@@ -1,68 +1,40 @@
-"""Findings as one markups node per scan. A point's description (JSON) is the only store of its review state.
+"""Findings as one markups node per scan: a mirror of the review for Slicer's views, tables and files.
 
-The `selected` flag mirrors the state (rejected = not selected) for Slicer's own views and tables.
+What counts is the review's log (`reviewSession`). A point's description (JSON) says which item it shows.
 """
 
 import json
-from pathlib import Path
 
 import slicer
 import vtk
-from slicer.i18n import tr as _
+from microbleeds.review_files import REJECTED
 
-OPEN, ACCEPTED, REJECTED = "open", "accepted", "rejected"
-STATUSES = (OPEN, ACCEPTED, REJECTED)
-RECORD_ATTRIBUTE = "CMBDetection.record"
-"""JSON: the provenance that the engine wrote, and the number of findings it made. Marks a node as ours."""
+FINDINGS_ATTRIBUTE = "CMBDetection.findings"
+"""Marks a node as ours."""
 VOLUME_ROLE = "referenceVolume"
 OUTLINE_ROLE = "outline"
 _GLYPH_SIZE_MM = 12.0
 """The rays begin at about a quarter of this from the center, outside all but the largest microbleeds."""
 _POINT_COLOR = (1.0, 0.8, 0.2)
 _REJECTED_POINT_COLOR = (0.6, 0.6, 0.6)
+_MOVED_MM = 0.01
+"""Less is rounding."""
 
 
-def readResult(path) -> dict:
-    """Return the engine's findings file as a dict with ``provenance`` and ``findings``.
+def createFindingsNode(volumeNode):
+    """Add a locked node without points to the scene, under the same parent transform as the volume.
 
-    Raises
-    ------
-    ValueError
-        If the file is not of a version that this panel understands.
+    So positions in the volume's own RAS give the right world positions.
     """
-    result = json.loads(Path(path).read_text(encoding="utf-8"))
-    if str(result.get("schema_version")).split(".")[0] != "1":
-        raise ValueError(_("The findings file has version {version}, expected 1.x; install engine and panel from the "
-                           "same release.").format(version=result.get("schema_version")))
-    return result
-
-
-def createFindingsNode(volumeNode, result, outlineNode):
-    """Add a locked node with the findings of `result` (positions in the volume's own RAS) to the scene.
-
-    It hangs under the same parent transform as the volume, so its world positions are right. `outlineNode` (or None)
-    is linked to it.
-    """
-    records = [{name: finding[name] for name in ("id", "probability", "diameter_mm", "volume_mm3")}
-               for finding in result["findings"]]
-    positions = [vtk.vtkVector3d(*finding["ras_mm"]) for finding in result["findings"]]
     scene = slicer.mrmlScene
     node = scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
     node.UnRegister(None)
     node.SetName(scene.GenerateUniqueName(f"{volumeNode.GetName()} microbleeds"))
-    record = {"provenance": result["provenance"], "findingCount": len(records)}
-    node.SetAttribute(RECORD_ATTRIBUTE, json.dumps(record))
+    node.SetAttribute(FINDINGS_ATTRIBUTE, "1")
     scene.AddNode(node)
     with slicer.util.NodeModify(node):
-        for record, position in zip(records, positions, strict=True):
-            index = node.AddControlPoint(position, f"CMB-{record['id']}")
-            node.SetNthControlPointDescription(index, json.dumps({**record, "status": OPEN}))
-            node.SetNthControlPointLocked(index, True)
         node.SetLocked(True)
         node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
-        if outlineNode is not None:
-            outlineNode.SetName(f"{node.GetName()} outline")
-            node.SetNodeReferenceID(OUTLINE_ROLE, outlineNode.GetID())
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
     _styleDisplay(node.GetDisplayNode())
@@ -88,42 +60,63 @@ def placeBeside(node, volumeNode):
         hierarchy.SetItemParent(item, hierarchy.GetItemParent(volumeItem))
 
 
-def pointRecord(node, index) -> dict:
-    """Return what is stored with a point; a point that the user added has a status only."""
-    text = node.GetNthControlPointDescription(index)
-    try:
-        record = json.loads(text)
-    except ValueError:
-        record = {"note": text} if text else {}
-    if not isinstance(record, dict):
-        record = {"note": text}
-    if record.get("status") not in STATUSES:
-        record["status"] = OPEN
-    return record
-
-
-def setStatus(node, index, status):
-    """Store the verdict on a point."""
-    record = {**pointRecord(node, index), "status": status}
+def showItems(node, items):
+    """Make the points those of the review items, in their order; points that are right are left alone."""
+    wanted = [(item, _description(item)) for item in items]
     with slicer.util.NodeModify(node):
-        node.SetNthControlPointDescription(index, json.dumps(record))
-        node.SetNthControlPointSelected(index, status != REJECTED)
+        if itemIds(node) != [item.id for item in items]:
+            node.RemoveAllControlPoints()
+            for item, _text in wanted:
+                node.AddControlPoint(vtk.vtkVector3d(*item.position_ras), f"CMB-{item.id}")
+        for index, (item, text) in enumerate(wanted):
+            if node.GetNthControlPointDescription(index) != text:
+                node.SetNthControlPointDescription(index, text)
+                node.SetNthControlPointSelected(index, item.verdict != REJECTED)
+                node.SetNthControlPointLocked(index, True)
+            if _distance(node.GetNthControlPointPosition(index), item.position_ras) > _MOVED_MM:
+                node.SetNthControlPointPosition(index, *item.position_ras)
 
 
-def worldPosition(node, index) -> tuple[float, float, float]:
-    """Return the position of a point in world RAS mm, parent transforms applied."""
-    return tuple(node.GetNthControlPointPositionWorld(index))
+def _description(item) -> str:
+    record = {"id": item.id, "verdict": item.verdict, "certainty": item.certainty, "mimic_kind": item.mimic_kind,
+              "comment": item.comment, "probability": item.probability, "diameter_mm": item.diameter_mm}
+    return json.dumps({key: value for key, value in record.items() if value not in ("", None)}, ensure_ascii=False)
 
 
-def isUntouched(node) -> bool:
-    """Whether nobody has judged, added or removed a point, so that the node may be replaced."""
-    records = [pointRecord(node, index) for index in range(node.GetNumberOfControlPoints())]
-    record = json.loads(node.GetAttribute(RECORD_ATTRIBUTE))
-    return len(records) == record["findingCount"] and all(r["status"] == OPEN and "id" in r for r in records)
+def itemIds(node) -> list[int | None]:
+    """Return the id of the item that each point shows; None for a point that is not ours."""
+    return [_itemId(node.GetNthControlPointDescription(index)) for index in range(node.GetNumberOfControlPoints())]
 
 
-def latestFindingsNode(volumeNode):
-    """Return the newest findings node made from `volumeNode`, or None."""
+def _itemId(text) -> int | None:
+    try:
+        return int(json.loads(text)["id"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def ownPosition(node, index) -> tuple[float, float, float]:
+    """Return the position of a point in the volume's own RAS, mm."""
+    return tuple(node.GetNthControlPointPosition(index))
+
+
+def worldPosition(node, number) -> tuple[float, float, float] | None:
+    """Return the position of an item in world RAS mm, parent transforms applied; None if it is not shown."""
+    ids = itemIds(node)
+    return tuple(node.GetNthControlPointPositionWorld(ids.index(number))) if number in ids else None
+
+
+def isMoved(node, index, item) -> bool:
+    """Whether a point is elsewhere than its item."""
+    return _distance(ownPosition(node, index), item.position_ras) > _MOVED_MM
+
+
+def findingsNodeOf(volumeNode):
+    """Return the findings node of a volume, or None."""
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
-             if node.GetAttribute(RECORD_ATTRIBUTE) and node.GetNodeReference(VOLUME_ROLE) is volumeNode]
+             if node.GetAttribute(FINDINGS_ATTRIBUTE) and node.GetNodeReference(VOLUME_ROLE) is volumeNode]
     return nodes[-1] if nodes else None
+
+
+def _distance(first, second) -> float:
+    return vtk.vtkMath.Distance2BetweenPoints(first, second) ** 0.5

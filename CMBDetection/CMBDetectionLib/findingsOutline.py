@@ -1,84 +1,159 @@
 """Outlines of the findings: a segmentation with one segment per finding, drawn as a line without fill."""
 
+import numpy as np
 import slicer
 import vtk
+from microbleeds.read_write import read_labels, write_label_map
+from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
+from microbleeds.volume import Volume
 from slicer.i18n import tr as _
 
-from .findingsMarkups import ACCEPTED, OPEN, OUTLINE_ROLE, REJECTED, placeBeside, pointRecord
+from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
+from .volumeNodes import ijkToRas
 
-_ID_TAG = "CMBDetection.findingId"
+_NUMBER_TAG = "CMBDetection.number"
 _TERMINOLOGY = ("Segmentation category and type - DICOM master list"
                 "~SCT^49755003^Morphologically Altered Structure~SCT^50960005^Hemorrhage~^^"
                 "~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^")
-_COLORS = {OPEN: (1.0, 0.8, 0.2), ACCEPTED: (0.3, 0.85, 0.4), REJECTED: (0.6, 0.6, 0.6)}
+_COLORS = {UNDECIDED: (1.0, 0.8, 0.2), ACCEPTED: (0.3, 0.85, 0.4), REJECTED: (0.6, 0.6, 0.6)}
 
 
-def createOutline(volumeNode, labelPath):
-    """Add the outlines from the engine's label map (value = finding id, volume's own RAS) to the scene.
+def readRegions(volumeNode, labelPath, numbers):
+    """Return the label map of a result as (k, j, i) array on the grid of the volume, with the numbers of the review.
+
+    Parameters
+    ----------
+    numbers : dict
+        Number in the review by value in the file; other values are left out.
 
     Raises
     ------
     OSError
-        If the label map cannot be read; the scene is as before.
+        If it cannot be read or is on another grid.
     """
-    scene = slicer.mrmlScene
-    labels = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
     try:
-        # not by slicer.util.load..., which would put the temporary file on the list of recent files
-        storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
-        storage.SetFileName(str(labelPath))
-        if not storage.ReadData(labels):
-            raise OSError(_("The label map {path} cannot be read; detect again.").format(path=labelPath))
-        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, node)
-    finally:
-        scene.RemoveNode(labels)
-    # after the import, which would take a difference of parent transforms into account
+        labels = read_labels(labelPath)
+    except Exception as error:
+        raise OSError(_("The label map {path} cannot be read; detect again.").format(path=labelPath)) from error
+    turned = _onGridOf(volumeNode, labels)
+    if turned is None:
+        raise OSError(_("The label map {path} is not on the grid of the volume; detect again.").format(path=labelPath))
+    table = np.zeros(int(turned.max(initial=0)) + 1, np.int32)
+    for value, number in numbers.items():
+        if value < len(table):
+            table[value] = number
+    return table[turned]
+
+
+def _onGridOf(volumeNode, labels):
+    """Return the data of a label map as Slicer orders the volume's voxels, None if it is on another grid.
+
+    Slicer turns left-handed files around, so each axis may run the other way.
+    """
+    own = Volume(np.empty(volumeNode.GetImageData().GetDimensions(), np.uint8), ijkToRas(volumeNode))
+    data, affine = labels.data, labels.affine.copy()
+    if data.shape != own.shape:
+        return None
+    for axis in range(3):
+        if affine[:3, axis] @ own.affine[:3, axis] < 0:
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            data = np.flip(data, axis)
+    return np.ascontiguousarray(data.T) if own.same_grid(Volume(data, affine)) else None
+
+
+def showRegions(findingsNode, regions):
+    """Make the outlines those of a (k, j, i) array of numbers on the grid of the volume; former ones are removed."""
+    volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
+    node.GetSegmentation().RemoveAllSegments()
+    labels = _labelMapNode(volumeNode, regions)
+    # under the same transform, or the import would resample
+    node.SetAndObserveTransformNodeID(None)
+    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, node)
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    for segment in _segments(node):
-        segment.SetTag(_ID_TAG, str(segment.GetLabelValue()))
+    slicer.mrmlScene.RemoveNode(labels)
+    for segment in _segments(node).values():
+        segment.SetTag(_NUMBER_TAG, str(segment.GetLabelValue()))
         segment.SetTag("TerminologyEntry", _TERMINOLOGY)
         segment.SetName(_("Microbleed {id}").format(id=segment.GetLabelValue()))
-        segment.SetColor(*_COLORS[OPEN])
+        segment.SetColor(*_COLORS[UNDECIDED])
+
+
+def regionsOf(findingsNode, numbers):
+    """Return the outlines of these numbers as (k, j, i) int32 array on the grid of the volume."""
+    volumeNode, node = findingsNode.GetNodeReference(VOLUME_ROLE), findingsNode.GetNodeReference(OUTLINE_ROLE)
+    regions = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.int32)
+    if node is None:
+        return regions
+    segmentIds = {_number(segment): segmentId for segmentId, segment in _segments(node).items()}
+    there = [number for number in numbers if number in segmentIds]
+    if not there:
+        return regions
+    wanted = vtk.vtkStringArray()
+    for number in there:
+        wanted.InsertNextValue(segmentIds[number])
+    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    try:
+        slicer.modules.segmentations.logic().ExportSegmentsToLabelmapNode(node, wanted, labels, volumeNode)
+        # the values are 1, 2, ... in the order of the segments
+        return np.array([0, *there], np.int32)[slicer.util.arrayFromVolume(labels)]
+    finally:
+        slicer.mrmlScene.RemoveNode(labels)
+
+
+def _labelMapNode(volumeNode, regions):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
+    node.CopyOrientation(volumeNode)
+    slicer.util.updateVolumeFromArray(node, regions)
+    return node
+
+
+def _createOutlineNode(findingsNode, volumeNode):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{findingsNode.GetName()} outline")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     display.SetSliceIntersectionThickness(1)
     placeBeside(node, volumeNode)
+    findingsNode.SetNodeReferenceID(OUTLINE_ROLE, node.GetID())
     return node
 
 
-def colorOutline(findingsNode):
-    """Color each outline by the status of its point; hide it when the point is gone."""
+def colorOutlines(findingsNode, items):
+    """Color each outline by the verdict of its item; hide those whose item is not shown."""
     node = findingsNode.GetNodeReference(OUTLINE_ROLE)
     if node is None or node.GetDisplayNode() is None:
         return
-    records = [pointRecord(findingsNode, index) for index in range(findingsNode.GetNumberOfControlPoints())]
-    statuses = {str(record.get("id")): record["status"] for record in records}
-    segmentation, display = node.GetSegmentation(), node.GetDisplayNode()
-    for index, segment in enumerate(_segments(node)):
-        status = statuses.get(_findingId(segment))
-        segmentId = segmentation.GetNthSegmentID(index)
-        if bool(display.GetSegmentVisibility(segmentId)) != (status is not None):
-            display.SetSegmentVisibility(segmentId, status is not None)
-        if status is not None and tuple(segment.GetColor()) != _COLORS[status]:
-            segment.SetColor(*_COLORS[status])
+    verdicts, display = {item.id: item.verdict for item in items}, node.GetDisplayNode()
+    for segmentId, segment in _segments(node).items():
+        verdict = verdicts.get(_number(segment))
+        if bool(display.GetSegmentVisibility(segmentId)) != (verdict is not None):
+            display.SetSegmentVisibility(segmentId, verdict is not None)
+        if verdict is not None and tuple(segment.GetColor()) != _COLORS[verdict]:
+            segment.SetColor(*_COLORS[verdict])
 
 
-def removeOutline(findingsNode):
-    """Remove the outlines of a findings node that is about to be replaced."""
-    node = findingsNode.GetNodeReference(OUTLINE_ROLE)
-    if node is not None:
-        slicer.mrmlScene.RemoveNode(node)
+def writeRegions(findingsNode, path, numbers):
+    """Write the outlines of these numbers as a label map on the grid of the volume.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
+    write_label_map(path, Volume(regionsOf(findingsNode, numbers).T, ijkToRas(volumeNode)))
 
 
-def _segments(segmentationNode):
-    segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.GetNthSegment(index) for index in range(segmentation.GetNumberOfSegments())]
+def _segments(node) -> dict:
+    segmentation = node.GetSegmentation()
+    return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
 
 
-def _findingId(segment):
+def _number(segment) -> int | None:
     value = vtk.reference("")
-    return str(value) if segment.GetTag(_ID_TAG, value) else None
+    return int(str(value)) if segment.GetTag(_NUMBER_TAG, value) else None

@@ -1,11 +1,12 @@
-"""The findings table: a view of the markups node, row = point; it stores nothing."""
+"""The findings table: a view of the review, row = item; it stores nothing."""
 
 import qt
+from microbleeds.review_files import ACCEPTED, REJECTED
 from slicer.i18n import tr as _
 
-from .findingsMarkups import ACCEPTED, REJECTED, pointRecord, worldPosition
+from .findingsMarkups import worldPosition
 
-_POINT_ID_ROLE = qt.Qt.UserRole
+_ID_ROLE = qt.Qt.UserRole
 _STATUS_COLORS = {ACCEPTED: "#2e9e4f", REJECTED: "#c0504d"}
 
 
@@ -27,47 +28,45 @@ def setUpTable(table):
     table.verticalHeader().setVisible(False)
 
 
-def fillTable(table, node):
-    """Show the points of `node` (None: nothing); the selected point stays selected if it still exists."""
-    row = selectedRow(table)
-    selected = table.item(row, 0).data(_POINT_ID_ROLE) if row >= 0 else None
+def fillTable(table, session):
+    """Show the items of a session (None: nothing), and select the current one."""
+    items = session.items if session is not None else []
     table.blockSignals(True)
     try:
-        count = node.GetNumberOfControlPoints() if node is not None else 0
-        table.setRowCount(count)
-        for row in range(count):
-            _fillRow(table, node, row)
-        pointIds = [node.GetNthControlPointID(row) for row in range(count)]
+        table.setRowCount(len(items))
+        for row, item in enumerate(items):
+            _fillRow(table, row, item, worldPosition(session.node, item.id))
+        numbers = [item.id for item in items]
         table.clearSelection()
-        table.setCurrentCell(pointIds.index(selected) if selected in pointIds else -1, 0)
+        current = session.current if session is not None else 0
+        table.setCurrentCell(numbers.index(current) if current in numbers else -1, 0)
     finally:
         table.blockSignals(False)
 
 
-def selectedRow(table) -> int:
-    """Return the selected row, -1 if there is none.
+def selectedNumber(table) -> int:
+    """Return the id of the item in the selected row, 0 if there is none.
 
-    Not the table's current row, which lags behind inside the signal and survives when the selection is cleared.
+    Not that of the table's current row, which lags behind inside the signal and survives when the selection is cleared.
     """
     items = table.selectedItems()
-    return items[0].row() if items else -1
+    return table.item(items[0].row(), 0).data(_ID_ROLE) if items else 0
 
 
-def _fillRow(table, node, row):
-    record = pointRecord(node, row)
+def _fillRow(table, row, item, place):
     statusTexts = {ACCEPTED: _("✓ accepted"), REJECTED: _("✗ rejected")}
-    texts = (str(record.get("id", "–")), _number(record.get("probability"), 2), _number(record.get("diameter_mm"), 1),
-             _positionText(worldPosition(node, row)), statusTexts.get(record["status"], _("open")))
+    texts = (str(item.id), _number(item.probability, 2), _number(item.diameter_mm or None, 1),
+             _placeText(place or item.position_ras), statusTexts.get(item.verdict, _("open")))
     for column, text in enumerate(texts):
-        item = table.item(row, column)
-        if item is None:
-            item = qt.QTableWidgetItem()
-            item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-            item.setTextAlignment(qt.Qt.AlignVCenter | (qt.Qt.AlignRight if column < 3 else qt.Qt.AlignLeft))
-            table.setItem(row, column, item)
-        item.setText(text)
-    table.item(row, 0).setData(_POINT_ID_ROLE, node.GetNthControlPointID(row))
-    color = _STATUS_COLORS.get(record["status"])
+        cell = table.item(row, column)
+        if cell is None:
+            cell = qt.QTableWidgetItem()
+            cell.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            cell.setTextAlignment(qt.Qt.AlignVCenter | (qt.Qt.AlignRight if column < 3 else qt.Qt.AlignLeft))
+            table.setItem(row, column, cell)
+        cell.setText(text)
+    table.item(row, 0).setData(_ID_ROLE, item.id)
+    color = _STATUS_COLORS.get(item.verdict)
     if color:
         table.item(row, 4).setForeground(qt.QBrush(qt.QColor(color)))
     else:
@@ -75,10 +74,10 @@ def _fillRow(table, node, row):
 
 
 def _number(value, decimals) -> str:
-    return f"{value:.{decimals}f}" if isinstance(value, int | float) else "–"
+    return "–" if value is None else f"{value:.{decimals}f}"
 
 
-def _positionText(positionRas) -> str:
+def _placeText(positionRas) -> str:
     letters = (("R", "L"), ("A", "P"), ("S", "I"))
     return "  ".join(f"{names[0] if value >= 0 else names[1]} {abs(value):.0f}"
                      for names, value in zip(letters, positionRas, strict=True))

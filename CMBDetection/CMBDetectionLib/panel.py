@@ -1,18 +1,22 @@
-"""The panel: what each widget does. Detection is in detectionRun, verdicts are in findingsMarkups and review."""
+"""The panel: what each widget does. Detection is in detectionRun, the review in reviewSession."""
 
 import logging
 from pathlib import Path
 
 import slicer
 import vtk
+from microbleeds import review_log
+from microbleeds.errors import InputError
 from microbleeds.model_folders import detection_models
+from microbleeds.outputs import read_result
+from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from . import dependencies, findingsMarkups, findingsOutline, parameters, review
+from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts, sliceViews
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
-from .findingsTable import fillTable, selectedRow, setUpTable
+from .findingsTable import fillTable, selectedNumber, setUpTable
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
 _AFTER_SELECTORS = -100.0
@@ -31,6 +35,10 @@ class Panel(VTKObservationMixin):
         self._shown = (None, None)
         """Volume and findings node that the widgets show."""
         self._updating = False
+        self._session = None
+        """The review of the findings node that the widgets show."""
+        self._offer = None
+        """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
         self._lastRun = None
         """Kept until the next one: its QProcess must not die inside its own signal."""
@@ -53,7 +61,7 @@ class Panel(VTKObservationMixin):
                 combo.addItem(text, value)
         if not self._models:
             self.ui.modelCombo.addItem(_("No model installed"), "")
-        self.ui.findingsSelector.addAttribute("vtkMRMLMarkupsFiducialNode", findingsMarkups.RECORD_ATTRIBUTE)
+        self.ui.findingsSelector.addAttribute("vtkMRMLMarkupsFiducialNode", findingsMarkups.FINDINGS_ATTRIBUTE)
         setUpTable(self.ui.findingsTable)
         self.ui.progressBar.setVisible(False)
 
@@ -69,6 +77,9 @@ class Panel(VTKObservationMixin):
         ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
         ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
         ui.resetButton.connect("clicked(bool)", self._onResetClicked)
+        ui.undoButton.connect("clicked(bool)", self._onUndoClicked)
+        ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
+        ui.resumeButton.connect("clicked(bool)", self._onResumeClicked)
 
     def _observeScene(self):
         scene = slicer.vtkMRMLScene
@@ -95,7 +106,7 @@ class Panel(VTKObservationMixin):
         self.enter()
         volume = self._parameterNode.inputVolume
         if volume is not None and self._parameterNode.findings is None:
-            self._parameterNode.findings = findingsMarkups.latestFindingsNode(volume)
+            self._parameterNode.findings = findingsMarkups.findingsNodeOf(volume)
         self._shown = (volume, self._parameterNode.findings)
         self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self._updateWidgets()
@@ -128,7 +139,7 @@ class Panel(VTKObservationMixin):
         shownVolume, shownFindings = self._shown
         self._shown = (volume, findings)
         if volume is not shownVolume or (findings is None and shownFindings is not None):
-            self._parameterNode.findings = findingsMarkups.latestFindingsNode(volume) if volume is not None else None
+            self._parameterNode.findings = findingsMarkups.findingsNodeOf(volume) if volume is not None else None
         elif findings is not shownFindings:
             reference = findings.GetNodeReference(findingsMarkups.VOLUME_ROLE)
             if reference is not None:
@@ -148,7 +159,8 @@ class Panel(VTKObservationMixin):
                 _selectValue(self.ui.operatingPointCombo, node.operatingPoint)
         finally:
             self._updating = False
-        self._observeFindings(node.findings if node else None)
+        self._openReview(node.findings if node else None)
+        self._offerReview()
         self._updateDetectButton()
 
     def _onVolumeSelected(self, volumeNode):
@@ -224,25 +236,32 @@ class Panel(VTKObservationMixin):
                 self._setMessage(_("The volume was transformed during detection; detect again."))
             else:
                 self._showResult(run, outcome)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, InputError) as error:
             logging.exception("CMBDetection: the result could not be shown")
             self._setMessage(_("The result could not be shown: {error}").format(error=error))
         finally:
             self._updateDetectButton()
 
     def _showResult(self, run, outcome):
-        """Add the findings to the scene. They replace older ones of the volume only if nobody has reviewed those."""
+        """Add the findings to the review of the volume; what was said about earlier ones stays."""
         volume = run.volumeNode
-        result = findingsMarkups.readResult(outcome.files["findings"])
-        outline = findingsOutline.createOutline(volume, outcome.files["labels"]) if result["findings"] else None
-        former = findingsMarkups.latestFindingsNode(volume)
-        if former is not None and findingsMarkups.isUntouched(former):
-            findingsOutline.removeOutline(former)
-            slicer.mrmlScene.RemoveNode(former)
-        findings = findingsMarkups.createFindingsNode(volume, result, outline)
+        result = read_result(outcome.files["findings"])
+        former = findingsMarkups.findingsNodeOf(volume)
+        if former is None:
+            session = reviewSession.begin(volume, self._onReviewChanged)
+        elif self._session is not None and self._session.node is former:
+            session = self._session
+        else:
+            session = reviewSession.open_(former, self._onReviewChanged)
+        try:
+            kept = session.detected(result, outcome.files["labels"], _threshold(result))
+        except OSError:
+            if former is None:
+                slicer.mrmlScene.RemoveNode(session.node)
+            raise
         if self._parameterNode.inputVolume is volume:
-            self._parameterNode.findings = findings
-        self._setMessage("\n".join(outcome.warnings))
+            self._parameterNode.findings = session.node
+        self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
 
     def _updateDetectButton(self):
         running = self._run is not None
@@ -267,59 +286,146 @@ class Panel(VTKObservationMixin):
         self.ui.messageLabel.setText(text)
         self.ui.messageLabel.setVisible(bool(text))
 
-    # Findings
+    # Review
 
-    def _observeFindings(self, node):
+    def _openReview(self, node):
+        """Show the review of a findings node (None: nothing)."""
+        if self._session is None or self._session.node is not node:
+            self._session = None
+            if node is not None:
+                try:
+                    self._session = reviewSession.open_(node, self._onReviewChanged)
+                except InputError as error:
+                    self._setMessage(str(error))
+            self._observeFindings()
+        self._onReviewChanged()
+
+    def _observeFindings(self):
         markups = slicer.vtkMRMLMarkupsNode
-        events = (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
-                  slicer.vtkMRMLTransformableNode.TransformModifiedEvent)
         self.removeObservers(self._onFindingsModified)
-        if node is not None:
-            for event in events:
-                self.addObserver(node, event, self._onFindingsModified)
-        self._onFindingsModified()
+        self.removeObservers(self._onFindingsTransformed)
+        if self._session is not None:
+            for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
+                          markups.PointEndInteractionEvent):
+                self.addObserver(self._session.node, event, self._onFindingsModified)
+            self.addObserver(self._session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+                             self._onFindingsTransformed)
 
     def _onFindingsModified(self, caller=None, event=None):
-        node = self._parameterNode.findings if self._parameterNode else None
-        fillTable(self.ui.findingsTable, node)
-        if node is not None:
-            findingsOutline.colorOutline(node)
-        self.ui.summaryLabel.setText(review.summary(node) if node is not None else _("No detection yet."))
-        self.ui.summaryLabel.setToolTip(review.howFound(node) if node is not None else _("Counts of the findings"))
-        self._updateVerdictButtons()
+        self._session.adopt()
 
-    def _updateVerdictButtons(self):
-        row = selectedRow(self.ui.findingsTable)
-        status = findingsMarkups.pointRecord(self._parameterNode.findings, row)["status"] if row >= 0 else None
-        self.ui.acceptButton.setEnabled(row >= 0)
-        self.ui.rejectButton.setEnabled(row >= 0)
-        self.ui.resetButton.setEnabled(status in (findingsMarkups.ACCEPTED, findingsMarkups.REJECTED))
+    def _onFindingsTransformed(self, caller=None, event=None):
+        self._onReviewChanged()
+
+    def _onReviewChanged(self):
+        session = self._session
+        fillTable(self.ui.findingsTable, session)
+        self.ui.summaryLabel.setText(reviewTexts.summary(session.items) if session is not None
+                                     else _("No detection yet."))
+        provenance = session.state.provenance if session is not None else None
+        self.ui.summaryLabel.setToolTip(reviewTexts.howFound(provenance) if provenance else _("Counts of the findings"))
+        self._updateSaveLabel()
+        self._updateReviewButtons()
+
+    def _updateSaveLabel(self):
+        session, label = self._session, self.ui.saveLabel
+        saved = session is not None and session.place.exists()
+        if session is not None and session.problem:
+            label.setText(session.problem)
+        else:
+            label.setText(_("Saved: {name}").format(name=session.place.name) if saved else _("Nothing to save yet"))
+        label.setToolTip(str(session.place) if saved else _("Every verdict is saved at once"))
+
+    def _updateReviewButtons(self):
+        session, ui = self._session, self.ui
+        item = session.item(session.current) if session is not None else None
+        ui.acceptButton.setEnabled(item is not None)
+        ui.rejectButton.setEnabled(item is not None)
+        ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
+        ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
+        ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
 
     def _onRowSelected(self, row=-1, column=-1):
         """Jump when another row is selected, and again when the selected one is clicked after looking around."""
-        self._updateVerdictButtons()
-        row = selectedRow(self.ui.findingsTable)
-        node = self._parameterNode.findings if self._parameterNode else None
-        if node is not None and row >= 0:
-            review.showPosition(findingsMarkups.worldPosition(node, row),
-                                node.GetNodeReference(findingsMarkups.VOLUME_ROLE))
+        if self._session is not None:
+            self._show(selectedNumber(self.ui.findingsTable))
+
+    def _show(self, number):
+        """Make an item the current one and bring the slice views there."""
+        self._session.show(number)
+        place = findingsMarkups.worldPosition(self._session.node, number)
+        if place is not None:
+            sliceViews.showPosition(place, self._session.volumeNode)
+        self._updateReviewButtons()
+
+    def _showAndSelect(self, number):
+        self._show(number)
+        fillTable(self.ui.findingsTable, self._session)
 
     def _onAcceptClicked(self, checked=False):
-        self._judge(findingsMarkups.ACCEPTED)
+        self._judge(ACCEPTED)
 
     def _onRejectClicked(self, checked=False):
-        self._judge(findingsMarkups.REJECTED)
-
-    def _judge(self, status):
-        node, row = self._parameterNode.findings, selectedRow(self.ui.findingsTable)
-        findingsMarkups.setStatus(node, row, status)
-        following = review.nextOpen(node, row)
-        if following is not None:
-            self.ui.findingsTable.setCurrentCell(following, 0)
+        self._judge(REJECTED)
 
     def _onResetClicked(self, checked=False):
-        findingsMarkups.setStatus(self._parameterNode.findings, selectedRow(self.ui.findingsTable),
-                                  findingsMarkups.OPEN)
+        self._session.act(review_log.VERDICT, self._session.current, UNDECIDED)
+
+    def _judge(self, verdict):
+        """Give the current item a verdict and go on to the next open one, round the table."""
+        session = self._session
+        numbers = [item.id for item in session.items]
+        session.act(review_log.VERDICT, session.current, verdict)
+        start = numbers.index(session.current) + 1
+        open_ = {item.id for item in session.items if item.verdict == UNDECIDED}
+        following = next((number for number in numbers[start:] + numbers[:start] if number in open_), None)
+        if following is not None:
+            self._showAndSelect(following)
+
+    def _onUndoClicked(self, checked=False):
+        self._session.undo()
+        self._showAndSelect(self._session.current)
+
+    def _onRedoClicked(self, checked=False):
+        self._session.redo()
+        self._showAndSelect(self._session.current)
+
+    def _offerReview(self):
+        """Offer to go on with the review of a volume that has none in the scene."""
+        volume = self._parameterNode.inputVolume if self._parameterNode else None
+        if volume is None or self._session is not None or volume.GetImageData() is None:
+            self._offer = None
+        elif self._offer is None or self._offer[0] is not volume:
+            self._offer = (volume, self._keptReview(volume))
+        sidecar = self._offer[1] if self._offer else None
+        self.ui.resumeButton.setVisible(sidecar is not None)
+        if sidecar is not None:
+            self.ui.summaryLabel.setText(reviewTexts.resumeOffer(sidecar))
+
+    def _keptReview(self, volume):
+        try:
+            return reviewStore.find(volume)
+        except InputError as error:
+            self._setMessage(str(error))
+            return None
+
+    def _onResumeClicked(self, checked=False):
+        volume, sidecar = self._offer
+        try:
+            session = reviewSession.resume(volume, sidecar, self._onReviewChanged)
+        except OSError as error:
+            self._setMessage(str(error))
+            return
+        self._offer = None
+        self._parameterNode.findings = session.node
+        if self._session.current:
+            self._showAndSelect(self._session.current)
+
+
+def _threshold(result) -> float:
+    """Return the probability from which the operating point kept candidates."""
+    classify = result.provenance.parameters.get("classify", {})
+    return float(classify.get("threshold", min((finding.probability for finding in result.findings), default=0.0)))
 
 
 def _volumeInView():

@@ -97,7 +97,7 @@ def read_scan(path: str | Path) -> Scan:
         raise InputError(f"{path.name} is {metadata['modality']}, not MR; give a T2*-GRE, SWI or QSM volume.")
     shape_warnings = _check_shape(image.volume, path.name)
     data, value_warnings = _check_values(image.volume.data, path.name)
-    return Scan(volume=image.volume.with_data(data), path=path, stem=scan_stem(path), sha256=_sha256(image.files),
+    return Scan(volume=image.volume.with_data(data), path=path, stem=scan_stem(path), sha256=files_sha256(image.files),
                 warnings=(*image.warnings, *sidecar_warnings, *shape_warnings, *value_warnings), metadata=metadata,
                 simulated=sidecar.get("Simulated") is True)
 
@@ -165,6 +165,20 @@ def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, atomically."""
     with atomic_path(Path(path)) as staged:
         staged.write_text(text, encoding="utf-8", newline="\n")
+
+
+def files_sha256(files: Sequence[Path]) -> str:
+    """Return the SHA-256 of a file, or of the sorted digests of several."""
+    digests = []
+    for path in files:
+        digest = hashlib.sha256()
+        with open(path, "rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        digests.append(digest)
+    if len(digests) == 1:
+        return digests[0].hexdigest()
+    return hashlib.sha256(b"".join(sorted(digest.digest() for digest in digests))).hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -257,19 +271,6 @@ def _check_values(data: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
 
 def _grid_text(volume: Volume) -> str:
     return f"{'×'.join(map(str, volume.shape))} voxels of {'×'.join(f'{side:.4g}' for side in volume.spacing)} mm"
-
-
-def _sha256(files: Sequence[Path]) -> str:
-    digests = []
-    for path in files:
-        digest = hashlib.sha256()
-        with open(path, "rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-        digests.append(digest)
-    if len(digests) == 1:
-        return digests[0].hexdigest()
-    return hashlib.sha256(b"".join(sorted(digest.digest() for digest in digests))).hexdigest()
 
 
 def _move_together(files: Sequence[Path], folder: Path) -> None:

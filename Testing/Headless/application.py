@@ -40,6 +40,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._layout_manager = None
 
     temporaryPath = Property(str, lambda self: self._temporary_path)
+    slicerUserSettingsFilePath = Property(str, lambda self: os.path.join(self._temporary_path, "Slicer.ini"))
     majorVersion = Property(int, lambda self: VERSION[0])
     minorVersion = Property(int, lambda self: VERSION[1])
     documentationBaseUrl = Property(str, lambda self: DOCUMENTATION)

@@ -3,20 +3,23 @@
 Only ``slicer``, ``qt``, ``vtk``, numpy and the standard library, so that the tests run in a real Slicer too.
 """
 
+import json
 import os
 import tempfile
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import qt
 import slicer
 import vtk
-from CMBDetectionLib import findingsMarkups
+from CMBDetectionLib import findingsMarkups, reviewStore
 from CMBDetectionLib.engineProcess import EngineCommand, defaultCommand
 from CMBDetectionLib.panel import Panel
 from fakes.fakeEngine import FINDING_VOXELS
+from microbleeds.review_log import replay
 
 FAKE_ENGINE = Path(__file__).resolve().parent / "fakes" / "fakeEngine.py"
 MODELS = [("first-model", "First model"), ("second-model", "Second model")]
@@ -32,6 +35,10 @@ class PanelTestCase(unittest.TestCase):
         self.parents = []
         self.panels = []
         self.foldersBefore = _detectionFolders()
+        self.reviews = Path(self.folder.name) / "reviews"
+        patch = mock.patch.object(reviewStore, "ownFolder", lambda: self.reviews)
+        patch.start()
+        self.addCleanup(patch.stop)
 
     def tearDown(self):
         for panel in self.panels:
@@ -119,19 +126,26 @@ def expectedPositions(volume):
 
 
 def worldPositions(node):
-    return np.array([findingsMarkups.worldPosition(node, index) for index in range(node.GetNumberOfControlPoints())])
+    return np.array([findingsMarkups.worldPosition(node, number) for number in findingsMarkups.itemIds(node)])
 
 
 def findingsNode():
     """Return the only findings node of the scene."""
     nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
-             if node.GetAttribute(findingsMarkups.RECORD_ATTRIBUTE)]
+             if node.GetAttribute(findingsMarkups.FINDINGS_ATTRIBUTE)]
     assert len(nodes) == 1, [node.GetName() for node in nodes]
     return nodes[0]
 
 
-def statuses(node):
-    return [findingsMarkups.pointRecord(node, index)["status"] for index in range(node.GetNumberOfControlPoints())]
+def provenance():
+    """Return how the findings of the scene were made."""
+    return replay(reviewStore.fromScene(findingsNode()).events).provenance
+
+
+def verdicts(node):
+    """Return the verdicts that the points of a node show."""
+    return [json.loads(node.GetNthControlPointDescription(index))["verdict"]
+            for index in range(node.GetNumberOfControlPoints())]
 
 
 def column(panel, index):

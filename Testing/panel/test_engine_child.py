@@ -1,7 +1,6 @@
 """The panel on the true engine: child interpreter, module path, exchange of files. Skipped where that cannot run."""
 
 import importlib.util
-import json
 import sys
 import time
 import unittest
@@ -11,7 +10,7 @@ import slicer
 from CMBDetectionLib import dependencies, findingsMarkups
 from CMBDetectionLib.engineProcess import defaultCommand
 from microbleeds.model_folders import detection_models
-from panelCase import PanelTestCase, findingsNode
+from panelCase import PanelTestCase, findingsNode, provenance
 
 ENGINE_IS_COMPLETE = importlib.util.find_spec("microbleeds.pipeline") is not None
 TIMEOUT_S = 180.0
@@ -54,9 +53,9 @@ class EngineChildTest(PanelTestCase):
                        "the detection has not ended", TIMEOUT_S)
         self.assertEqual("torch" in sys.modules, torchWasLoaded)
         node = findingsNode()
-        provenance = json.loads(node.GetAttribute(findingsMarkups.RECORD_ATTRIBUTE))["provenance"]
-        self.assertEqual(provenance["input_name"], "true_engine.nrrd")
-        self.assertEqual(provenance["modality"], "gre")
+        told = provenance()
+        self.assertEqual(told["input_name"], "true_engine.nrrd")
+        self.assertEqual(told["modality"], "gre")
         self.assertEqual(panel.ui.findingsTable.rowCount, node.GetNumberOfControlPoints())
         outline = node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
         segments = outline.GetSegmentation().GetNumberOfSegments() if outline is not None else 0

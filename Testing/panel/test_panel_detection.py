@@ -18,7 +18,8 @@ from panelCase import (
     expectedPositions,
     findingsNode,
     makeVolume,
-    statuses,
+    provenance,
+    verdicts,
     worldPositions,
 )
 
@@ -56,9 +57,9 @@ class DetectionTest(PanelTestCase):
         np.testing.assert_allclose(worldPositions(node), expectedPositions(volume), atol=1e-3)
         self.assertTrue(node.GetLocked())
         self.assertFalse(node.GetDisplayNode().GetPointLabelsVisibility())
-        self.assertEqual(statuses(node), ["open"] * 3)
+        self.assertEqual(verdicts(node), ["undecided"] * 3)
         self.assertEqual(json.loads(node.GetNthControlPointDescription(1)),
-                         {"id": 2, "probability": 0.8, "diameter_mm": 2.95, "volume_mm3": 13.5, "status": "open"})
+                         {"id": 2, "verdict": "undecided", "probability": 0.8, "diameter_mm": 2.95})
         self.assertEqual(column(panel, 0), ["1", "2", "3"])
         self.assertEqual(column(panel, 1), ["0.90", "0.80", "0.70"])
         self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 0 accepted, 0 rejected, 3 open")
@@ -85,13 +86,13 @@ class DetectionTest(PanelTestCase):
         panel.ui.operatingPointCombo.setCurrentIndex(panel.ui.operatingPointCombo.findData("sensitive"))
         panel.ui.modelCombo.setCurrentIndex(1)
         self.detect(panel, makeVolume("a b/ü*"))
-        provenance = json.loads(findingsNode().GetAttribute(findingsMarkups.RECORD_ATTRIBUTE))["provenance"]
-        self.assertEqual(provenance["modality"], "qsm")
-        self.assertEqual(provenance["operating_point"], "sensitive")
-        self.assertEqual(provenance["model_name"], "second-model")
-        self.assertEqual(provenance["model_sha256"], "1" * 64)
-        self.assertEqual(provenance["input_name"], "a_b.nrrd")
-        folders = provenance["parameters"]["python_path"].split(os.pathsep)
+        told = provenance()
+        self.assertEqual(told["modality"], "qsm")
+        self.assertEqual(told["operating_point"], "sensitive")
+        self.assertEqual(told["model_name"], "second-model")
+        self.assertEqual(told["model_sha256"], "1" * 64)
+        self.assertEqual(told["input_name"], "a_b.nrrd")
+        folders = told["parameters"]["python_path"].split(os.pathsep)
         self.assertTrue(any((Path(folder) / "microbleeds").is_dir() for folder in folders), folders)
 
     def test_progressShowsTheStep(self):
@@ -127,19 +128,28 @@ class DetectionTest(PanelTestCase):
         self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")), 1)
         self.assertEqual(panel.ui.findingsTable.rowCount, 3)
 
-    def test_repeatKeepsReviewedFindings(self):
+    def test_repeatKeepsVerdicts(self):
         panel, volume = self.makePanel(), makeVolume()
         self.detect(panel, volume)
-        reviewed = findingsNode()
         panel.ui.findingsTable.selectRow(0)
         panel.ui.rejectButton.click()
         self.detect(panel, volume)
-        self.assertTrue(slicer.mrmlScene.IsNodePresent(reviewed))
-        self.assertEqual(statuses(reviewed), ["rejected", "open", "open"])
-        self.assertIsNot(panel.ui.findingsSelector.currentNode(), reviewed)
-        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 0 accepted, 0 rejected, 3 open")
-        panel.ui.findingsSelector.setCurrentNode(reviewed)
+        self.assertEqual(verdicts(findingsNode()), ["rejected", "undecided", "undecided"])
         self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 0 accepted, 1 rejected, 2 open")
+        self.assertEqual(panel.ui.messageLabel.text, "")
+
+    def test_whatIsNotFoundAgainIsTheReaders(self):
+        panel, volume = self.makePanel(), makeVolume()
+        self.detect(panel, volume)
+        panel.ui.findingsTable.selectRow(2)
+        panel.ui.acceptButton.click()
+        empty = self.makePanel("empty")
+        self.detect(empty, volume)
+        self.assertEqual(verdicts(findingsNode()), ["accepted"])
+        self.assertEqual(empty.ui.messageLabel.text, "Not found again, kept as the reader's: 3.")
+        outline = findingsNode().GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        segment = outline.GetSegmentation().GetNthSegment(0)
+        self.assertEqual((outline.GetSegmentation().GetNumberOfSegments(), segment.GetName()), (1, "Microbleed 3"))
 
 
 class CancelTest(PanelTestCase):
@@ -249,8 +259,7 @@ class FailureTest(PanelTestCase):
     def test_cudaMemoryIsTriedAgainOnTheCpu(self):
         panel = self.makePanel("cudaMemory")
         self.detect(panel, makeVolume())
-        provenance = json.loads(findingsNode().GetAttribute(findingsMarkups.RECORD_ATTRIBUTE))["provenance"]
-        self.assertEqual(provenance["device"], "cpu")
+        self.assertEqual(provenance()["parameters"]["device"], "cpu")
 
     def test_torchMissing(self):
         calls = []

@@ -7,7 +7,7 @@ import numpy as np
 import slicer
 import vtk
 from CMBDetectionLib import findingsMarkups
-from panelCase import PanelTestCase, column, expectedPositions, findingsNode, makeVolume, statuses
+from panelCase import PanelTestCase, column, expectedPositions, findingsNode, makeVolume, verdicts
 
 
 class ReviewTest(PanelTestCase):
@@ -72,7 +72,7 @@ class ReviewTest(PanelTestCase):
     def test_acceptStoresAndGoesOn(self):
         self.table.selectRow(0)
         self.panel.ui.acceptButton.click()
-        self.assertEqual(statuses(self.node), ["accepted", "open", "open"])
+        self.assertEqual(verdicts(self.node), ["accepted", "undecided", "undecided"])
         self.assertEqual(json.loads(self.node.GetNthControlPointDescription(0))["probability"], 0.9)
         self.assertTrue(self.node.GetNthControlPointSelected(0))
         self.assertEqual(self.table.currentRow(), 1)
@@ -85,7 +85,7 @@ class ReviewTest(PanelTestCase):
     def test_rejectStoresAndGoesOn(self):
         self.table.selectRow(1)
         self.panel.ui.rejectButton.click()
-        self.assertEqual(statuses(self.node), ["open", "rejected", "open"])
+        self.assertEqual(verdicts(self.node), ["undecided", "rejected", "undecided"])
         self.assertFalse(self.node.GetNthControlPointSelected(1))
         self.assertEqual(self.table.currentRow(), 2)
 
@@ -95,7 +95,7 @@ class ReviewTest(PanelTestCase):
         self.panel.ui.rejectButton.click()
         self.assertEqual(self.table.currentRow(), 0)
         self.panel.ui.acceptButton.click()
-        self.assertEqual(statuses(self.node), ["accepted", "accepted", "rejected"])
+        self.assertEqual(verdicts(self.node), ["accepted", "accepted", "rejected"])
         self.assertEqual(self.table.currentRow(), 0)
         self.assertEqual(self.panel.ui.summaryLabel.text, "3 findings: 2 accepted, 1 rejected, 0 open")
 
@@ -104,42 +104,61 @@ class ReviewTest(PanelTestCase):
         self.panel.ui.rejectButton.click()
         self.table.selectRow(2)
         self.panel.ui.resetButton.click()
-        self.assertEqual(statuses(self.node), ["open", "open", "open"])
+        self.assertEqual(verdicts(self.node), ["undecided", "undecided", "undecided"])
         self.assertTrue(self.node.GetNthControlPointSelected(2))
         self.assertEqual(self.table.currentRow(), 2)
         self.assertFalse(self.panel.ui.resetButton.isEnabled())
         self.assertEqual(len(set(self.segmentColors())), 1)
 
-    def test_pointRemovedBehindThePanel(self):
+    def test_aFindingDeletedElsewhereIsRejectedNotLost(self):
         self.table.selectRow(2)
         self.node.RemoveNthControlPoint(0)
-        self.assertEqual(column(self.panel, 0), ["2", "3"])
-        self.assertEqual(self.table.currentRow(), 1, "the selected finding stays selected")
-        outline = self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
-        visible = [bool(outline.GetDisplayNode().GetSegmentVisibility(outline.GetSegmentation().GetNthSegmentID(index)))
-                   for index in range(3)]
-        self.assertEqual(visible, [False, True, True])
-        self.panel.ui.acceptButton.click()
-        self.assertEqual(statuses(self.node), ["open", "accepted"])
+        self.assertEqual(column(self.panel, 0), ["1", "2", "3"])
+        self.assertEqual(verdicts(self.node), ["rejected", "undecided", "undecided"])
+        self.assertEqual(self.table.currentRow(), 2, "the selected finding stays selected")
+        self.panel.ui.undoButton.click()
+        self.assertEqual(verdicts(self.node), ["undecided"] * 3)
         self.node.RemoveAllControlPoints()
-        self.assertEqual(self.table.rowCount, 0)
-        self.assertFalse(self.panel.ui.acceptButton.isEnabled())
+        self.assertEqual(verdicts(self.node), ["rejected"] * 3)
 
-    def test_selectedPointRemovedBehindThePanel(self):
-        self.table.selectRow(1)
-        self.node.RemoveNthControlPoint(1)
-        self.assertFalse(self.panel.ui.acceptButton.isEnabled())
-        self.assertEqual(self.table.selectedItems(), [])
-
-    def test_pointAddedByHandCanBeJudged(self):
+    def test_aPointAddedElsewhereIsAFinding(self):
         self.node.AddControlPointWorld(vtk.vtkVector3d(1, -2, 3), "mine")
-        self.node.SetNthControlPointDescription(3, "seen on FLAIR")
-        self.assertEqual(column(self.panel, 0), ["1", "2", "3", "–"])
+        self.assertEqual(column(self.panel, 0), ["1", "2", "3", "4"])
+        self.assertEqual(column(self.panel, 1)[3], "–")
         self.assertEqual(column(self.panel, 3)[3], "R 1  P 2  S 3")
-        self.table.selectRow(3)
+        self.assertEqual(verdicts(self.node)[3], "accepted")
+        self.node.RemoveNthControlPoint(3)
+        self.assertEqual(column(self.panel, 0), ["1", "2", "3"], "what the reader added can be deleted")
+        self.panel.ui.undoButton.click()
+        np.testing.assert_allclose(self.node.GetNthControlPointPositionWorld(3), (1, -2, 3), atol=1e-6)
+
+    def test_aPointMovedElsewhereIsMovedAndBackAgain(self):
+        before = np.array(self.node.GetNthControlPointPosition(1))
+        self.node.SetNthControlPointPosition(1, *(before + [2, 0, 0]))
+        self.panel.ui.undoButton.click()
+        np.testing.assert_allclose(self.node.GetNthControlPointPosition(1), before, atol=1e-6)
+        self.panel.ui.redoButton.click()
+        np.testing.assert_allclose(self.node.GetNthControlPointPosition(1), before + [2, 0, 0], atol=1e-6)
+
+    def test_undoAndRedoShowTheirFinding(self):
+        undo, redo = self.panel.ui.undoButton, self.panel.ui.redoButton
+        self.assertFalse(undo.isEnabled() or redo.isEnabled())
+        self.table.selectRow(0)
         self.panel.ui.acceptButton.click()
-        self.assertEqual(json.loads(self.node.GetNthControlPointDescription(3)),
-                         {"note": "seen on FLAIR", "status": "accepted"})
+        self.panel.ui.rejectButton.click()
+        self.assertEqual(self.table.currentRow(), 2)
+        undo.click()
+        self.assertEqual(verdicts(self.node), ["accepted", "undecided", "undecided"])
+        self.assertEqual(self.table.currentRow(), 1)
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3), expectedPositions(self.volume)[1][2], 3)
+        undo.click()
+        self.assertEqual(verdicts(self.node), ["undecided"] * 3)
+        self.assertFalse(undo.isEnabled())
+        redo.click()
+        redo.click()
+        self.assertEqual(verdicts(self.node), ["accepted", "rejected", "undecided"])
+        self.assertFalse(redo.isEnabled())
 
     def test_nodeRemovedBehindThePanel(self):
         self.table.selectRow(0)

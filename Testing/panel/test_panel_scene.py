@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import slicer
 import vtk
-from CMBDetectionLib import findingsMarkups
-from panelCase import PanelTestCase, expectedPositions, findingsNode, makeVolume, statuses, worldPositions
+from CMBDetectionLib import findingsMarkups, reviewStore
+from panelCase import PanelTestCase, expectedPositions, findingsNode, makeVolume, verdicts, worldPositions
 
 
 class SceneTest(PanelTestCase):
@@ -69,16 +69,16 @@ class SceneTest(PanelTestCase):
         panel.ui.acceptButton.click()
         panel.ui.rejectButton.click()
         positions = worldPositions(findingsNode())
-        record = findingsNode().GetAttribute(findingsMarkups.RECORD_ATTRIBUTE)
+        events = reviewStore.fromScene(findingsNode()).events
         path = str(Path(self.folder.name) / "scene.mrb")
         self.assertTrue(slicer.util.saveScene(path))
         slicer.mrmlScene.Clear(False)
         slicer.util.loadScene(path)
 
         node = findingsNode()
-        self.assertEqual(statuses(node), ["accepted", "rejected", "open"])
+        self.assertEqual(verdicts(node), ["accepted", "rejected", "undecided"])
         np.testing.assert_allclose(worldPositions(node), positions, atol=1e-3)
-        self.assertEqual(node.GetAttribute(findingsMarkups.RECORD_ATTRIBUTE), record)
+        self.assertEqual(reviewStore.fromScene(node).events, events)
         self.assertTrue(node.GetLocked() and node.GetNthControlPointLocked(0))
         volume = node.GetNodeReference(findingsMarkups.VOLUME_ROLE)
         self.assertEqual(volume.GetName(), "vol")
@@ -92,9 +92,12 @@ class SceneTest(PanelTestCase):
 
         panel.ui.findingsTable.selectRow(2)
         panel.ui.acceptButton.click()
-        self.assertEqual(statuses(node), ["accepted", "rejected", "accepted"])
+        self.assertEqual(verdicts(node), ["accepted", "rejected", "accepted"])
+        panel.ui.undoButton.click()
+        panel.ui.undoButton.click()
+        self.assertEqual(verdicts(node), ["accepted", "undecided", "undecided"], "undo goes on behind the reload")
         self.detect(panel, volume)
-        self.assertTrue(slicer.mrmlScene.IsNodePresent(node), "reviewed findings are kept after reload, too")
+        self.assertIn("accepted", verdicts(node), "verdicts are kept after reload, too")
 
     def test_emptyResultSurvivesReload(self):
         panel = self.makePanel("empty")

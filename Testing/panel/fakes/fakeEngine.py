@@ -111,9 +111,9 @@ def _writeResult(arguments, voxels, version="1.0", labelsAreDamaged=False):
     provenance = {"input_name": arguments.image.name, "input_sha256": "0" * 64, "modality": arguments.modality,
                   "modality_reason": "given", "model_name": arguments.model, "model_sha256": "1" * 64,
                   "operating_point": arguments.operating_point, "shape": sizes, "spacing_mm": [1, 1, 1],
-                  "parameters": {"python_path": os.environ.get("PYTHONPATH", "")}, "versions": {}, "seconds": {},
-                  "warnings": [], "simulated": False,
-                  "device": arguments.device}
+                  "parameters": {"python_path": os.environ.get("PYTHONPATH", ""), "device": arguments.device,
+                                 "classify": {"threshold": 0.5}}, "versions": {}, "seconds": {},
+                  "warnings": [], "simulated": False}
     findingsPath = arguments.folder / f"{stem}_desc-cmb_findings.json"
     findingsPath.write_text(json.dumps({"schema_version": version, "provenance": provenance, "findings": findings,
                                         "candidates": findings}))

@@ -1,0 +1,260 @@
+"""The review of one scan while it is open: every action goes into the log, and from there to scene and sidecar."""
+
+import logging
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+
+import numpy as np
+import qt
+from microbleeds import review_log
+from microbleeds.read_write import files_sha256
+from microbleeds.review_files import REJECTED
+from microbleeds.review_log import Event, detection_value, extended, replay, shown_items
+from microbleeds.review_sidecar import Sidecar, write_sidecar
+from slicer.i18n import tr as _
+
+from . import findingsMarkups, findingsOutline, reviewStore
+from .volumeNodes import digestOf, imageFileOf
+
+_READER_SETTING = "CMBDetection/reader"
+
+
+def readerName() -> str:
+    """Return the name that goes into the log, "" if none was given."""
+    return str(qt.QSettings().value(_READER_SETTING) or "")
+
+
+def setReaderName(name):
+    """Remember the reader's name for this and later sessions."""
+    qt.QSettings().setValue(_READER_SETTING, name)
+
+
+def newSidecar(volumeNode) -> Sidecar:
+    """Return a review of a volume in which nothing has happened yet."""
+    image = imageFileOf(volumeNode)
+    return Sidecar((), image.name if image is not None else volumeNode.GetName(),
+                   files_sha256([image]) if image is not None else "", digestOf(volumeNode), readerName(), 0.0)
+
+
+class ReviewSession:
+    """The review that belongs to a findings node; `onChanged()` is called after every action.
+
+    Attributes
+    ----------
+    node : vtkMRMLMarkupsFiducialNode
+    state : ReviewState
+    current : int
+        Id of the finding on screen, 0 for none.
+    problem : str
+        Why the last autosave failed, "" if it did not.
+    """
+
+    def __init__(self, node, sidecar, onChanged):
+        self.node = node
+        self.current = sidecar.current
+        self.problem = ""
+        self._sidecar = sidecar
+        self.state = replay(sidecar.events)
+        self._onChanged = onChanged
+        self._mirroring = False
+        self._shownAt = time.monotonic()
+        self._place = reviewStore.placeOf(self.volumeNode, sidecar.voxels_sha256)
+        self._savedRegions = None
+
+    @property
+    def volumeNode(self):
+        return self.node.GetNodeReference(findingsMarkups.VOLUME_ROLE)
+
+    @property
+    def threshold(self) -> float:
+        return self._sidecar.threshold
+
+    @property
+    def place(self):
+        """Path of the sidecar."""
+        return self._place
+
+    @property
+    def items(self):
+        """The items on screen, most probable first, then those of the reader."""
+        return sorted(shown_items(self.state, self.threshold),
+                      key=lambda item: (item.probability is None, -(item.probability or 0.0), item.id))
+
+    def item(self, number):
+        """Return the item of an id, None if there is none on screen."""
+        return next((item for item in self.items if item.id == number), None)
+
+    # Actions
+
+    def act(self, action, number=0, value=None):
+        """Do one thing.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be done; nothing has changed.
+        """
+        self._actAll([(action, number, value)])
+
+    def _actAll(self, actions):
+        seconds = round(time.monotonic() - self._shownAt, 2)
+        at, reader = datetime.now(timezone.utc).isoformat(timespec="seconds"), readerName()
+        events, state = self._sidecar.events, self.state
+        for action, number, value in actions:
+            events, state = extended(events, Event(at, reader, action, number, value, seconds))
+        self._become(replace(self._sidecar, events=events, reader=reader), state)
+
+    def undo(self):
+        """Take back the latest action, and show its finding."""
+        self._step(review_log.UNDONE, self.state.to_undo)
+
+    def redo(self):
+        """Do again what was undone last, and show its finding."""
+        self._step(review_log.REDONE, self.state.to_redo)
+
+    def _step(self, action, event):
+        if event is not None:
+            self.current = event.finding
+            self.act(action, event.finding)
+
+    def show(self, number):
+        """Say which finding is on screen; its time begins, and a review that is gone on with begins there."""
+        if number != self.current:
+            self.current = number
+            self._shownAt = time.monotonic()
+            self._keep()
+            self._save()
+
+    def setThreshold(self, threshold):
+        """Show undecided candidates of this probability or more; those that were judged stay."""
+        if threshold != self.threshold:
+            self._become(replace(self._sidecar, threshold=threshold), self.state)
+
+    def detected(self, result, labelPath, threshold) -> str:
+        """Take the result of a detection; return what became of findings that it does not have, "" if there are none.
+
+        Raises
+        ------
+        OSError
+            If the label map cannot be read; nothing has changed.
+        """
+        value = detection_value(result, self.state)
+        numbers = {candidate["label"]: candidate["id"] for candidate in value["candidates"]}
+        regions = findingsOutline.readRegions(self.volumeNode, labelPath, numbers)
+        former = findingsOutline.regionsOf(self.node, [item.id for item in self.state.items
+                                                       if item.touched and item.id not in numbers.values()])
+        before = {item.id for item in self.state.items if item.touched and not item.added_by_reader}
+        self._sidecar = replace(self._sidecar, threshold=threshold)
+        findingsOutline.showRegions(self.node, np.where(regions > 0, regions, former))
+        self._savedRegions = None
+        self.act(review_log.DETECTED, 0, value)
+        orphans = [item.id for item in self.state.items if item.id in before and item.added_by_reader]
+        if not orphans:
+            return ""
+        return _("Not found again, kept as the reader's: {numbers}.").format(numbers=", ".join(map(str, orphans)))
+
+    # Scene and file
+
+    def mirror(self):
+        """Show the review in the scene."""
+        self._mirroring = True
+        try:
+            findingsMarkups.showItems(self.node, self.items)
+            findingsOutline.colorOutlines(self.node, self.items)
+        finally:
+            self._mirroring = False
+
+    def adopt(self):
+        """Take over what was done to the points elsewhere in Slicer, for instance in the Markups module.
+
+        A point that was moved or added is so in the review. One that was deleted is removed if it was the reader's;
+        what the detector has found is rejected, not deleted.
+        """
+        if self._mirroring:
+            return
+        kept = reviewStore.fromScene(self.node)
+        if kept.events != self._sidecar.events:
+            # another panel has changed the review
+            self._sidecar, self.state = kept, replay(kept.events)
+            self._onChanged()
+            return
+        there = findingsMarkups.itemIds(self.node)
+        actions = []
+        for item in self.items:
+            if item.id in there:
+                index = there.index(item.id)
+                if findingsMarkups.isMoved(self.node, index, item):
+                    actions.append((review_log.MOVED, item.id, list(findingsMarkups.ownPosition(self.node, index))))
+            elif item.added_by_reader:
+                actions.append((review_log.REMOVED, item.id, None))
+            else:
+                actions.append((review_log.VERDICT, item.id, REJECTED))
+        free = self.state.next_id
+        for index, number in enumerate(there):
+            if number is None or there.index(number) != index:
+                place = {"ras_mm": list(findingsMarkups.ownPosition(self.node, index)), "diameter_mm": 0.0}
+                actions.append((review_log.ADDED, free, place))
+                free += 1
+        if actions:
+            self._actAll(actions)
+
+    def _become(self, sidecar, state):
+        self._sidecar, self.state = sidecar, state
+        self._keep()
+        self.mirror()
+        self._save()
+        self._onChanged()
+
+    def _keep(self):
+        self._sidecar = replace(self._sidecar, current=self.current)
+        reviewStore.keepInScene(self.node, self._sidecar)
+
+    def _save(self):
+        """Write the sidecar, once a reader has done something."""
+        if not any(item.touched for item in self.state.items) and not self._place.exists():
+            return
+        try:
+            self._place.parent.mkdir(parents=True, exist_ok=True)
+            self._saveRegions()
+            write_sidecar(self._place, self._sidecar)
+            self.problem = ""
+        except OSError as error:
+            logging.warning("CMBDetection: autosave failed: %s", error)
+            self.problem = _("Not saved to {path}: {error}. Save the scene.").format(path=self._place,
+                                                                                   error=error.strerror or error)
+
+    def _saveRegions(self):
+        numbers = tuple(item.id for item in self.state.items)
+        if numbers != self._savedRegions and self.volumeNode is not None:
+            findingsOutline.writeRegions(self.node, reviewStore.labelsBeside(self._place), numbers)
+            self._savedRegions = numbers
+
+
+def open_(node, onChanged):
+    """Return the session of a findings node of the scene."""
+    return ReviewSession(node, reviewStore.fromScene(node), onChanged)
+
+
+def begin(volumeNode, onChanged):
+    """Return the session of a new findings node for a volume."""
+    return _started(volumeNode, newSidecar(volumeNode), onChanged)
+
+
+def resume(volumeNode, sidecar, onChanged):
+    """Return the session of a review that was kept as a file, as it was left."""
+    session = _started(volumeNode, sidecar, onChanged)
+    labels = reviewStore.labelsBeside(session.place)
+    if labels.exists():
+        regions = findingsOutline.readRegions(volumeNode, labels, {item.id: item.id for item in session.state.items})
+        findingsOutline.showRegions(session.node, regions)
+        session.mirror()
+    return session
+
+
+def _started(volumeNode, sidecar, onChanged):
+    node = findingsMarkups.createFindingsNode(volumeNode)
+    session = ReviewSession(node, sidecar, onChanged)
+    session.mirror()
+    reviewStore.keepInScene(node, sidecar)
+    return session

@@ -1,0 +1,29 @@
+"""The slice views on a finding."""
+
+import slicer
+
+FIELD_OF_VIEW_MM = 60.0
+
+
+def showPosition(positionRas, volumeNode):
+    """Center every slice view on a world position (RAS mm), at a fixed scale so that lesions compare in size.
+
+    The shorter side of a view shows 60 mm. The volume is shown if no view shows it.
+    """
+    if volumeNode is not None:
+        _showVolume(volumeNode)
+    for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        width, height = (max(side, 1) for side in sliceNode.GetDimensions()[:2])
+        mmPerPixel = FIELD_OF_VIEW_MM / min(width, height)
+        with slicer.util.NodeModify(sliceNode):
+            sliceNode.JumpSliceByCentering(*positionRas)
+            sliceNode.SetFieldOfView(width * mmPerPixel, height * mmPerPixel, sliceNode.GetFieldOfView()[2])
+
+
+def _showVolume(volumeNode):
+    compositeNodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    shown = {volumeId for composite in compositeNodes
+             for volumeId in (composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID())}
+    if volumeNode.GetID() not in shown:
+        for composite in compositeNodes:
+            composite.SetBackgroundVolumeID(volumeNode.GetID())

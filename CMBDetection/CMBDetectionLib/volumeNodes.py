@@ -1,0 +1,28 @@
+"""What the review needs to know of a volume node."""
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from microbleeds.image_files import IMAGE_SUFFIXES
+from microbleeds.review_sidecar import voxels_sha256
+
+
+def ijkToRas(volumeNode) -> np.ndarray:
+    """Return the (4, 4) matrix from voxels to the volume's own RAS mm, parent transforms not applied."""
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def digestOf(volumeNode) -> str:
+    """Return the digest of the voxels and their place, by which a scan is known again."""
+    return voxels_sha256(slicer.util.arrayFromVolume(volumeNode), ijkToRas(volumeNode))
+
+
+def imageFileOf(volumeNode) -> Path | None:
+    """Return the image file that a volume was loaded from; None for DICOM and volumes without a file."""
+    storage = volumeNode.GetStorageNode()
+    path = Path(storage.GetFileName()) if storage is not None and storage.GetFileName() else None
+    return path if path is not None and path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES) else None

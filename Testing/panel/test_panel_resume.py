@@ -1,0 +1,174 @@
+"""A review goes on where it stopped: sidecars beside the scan, known by the voxels, never lost and never mixed up."""
+
+import json
+import shutil
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import slicer
+from CMBDetectionLib import findingsMarkups, reviewStore
+from microbleeds.review_files import read_review
+from panelCase import PanelTestCase, column, findingsNode, makeVolume, verdicts
+
+
+class ResumeTest(PanelTestCase):
+    def setUp(self):
+        super().setUp()
+        self.scans = Path(self.folder.name) / "scans"
+        self.scans.mkdir()
+        self.image = self.saveVolume(makeVolume(), "sub-1_T2starw.nii.gz")
+        self.sidecar = self.scans / "sub-1_T2starw_desc-cmb_review.json"
+
+    def saveVolume(self, volume, name):
+        path = self.scans / name
+        slicer.util.exportNode(volume, str(path))
+        slicer.mrmlScene.RemoveNode(volume)
+        return path
+
+    def review(self, panel):
+        """Detect on the image, accept 1, reject 2; return the volume."""
+        volume = slicer.util.loadVolume(str(self.image))
+        self.detect(panel, volume)
+        panel.ui.findingsTable.selectRow(0)
+        panel.ui.acceptButton.click()
+        panel.ui.rejectButton.click()
+        return volume
+
+    def openAgain(self, image=None):
+        """Empty the scene, as a new start of Slicer; return a new panel on the image."""
+        slicer.mrmlScene.Clear(False)
+        panel = self.makePanel()
+        panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(str(image or self.image)))
+        return panel
+
+    def test_everyVerdictIsInTheSidecarAtOnce(self):
+        panel = self.makePanel()
+        volume = slicer.util.loadVolume(str(self.image))
+        self.detect(panel, volume)
+        self.assertFalse(self.sidecar.exists(), "a detection alone writes nothing beside the scan")
+        panel.ui.findingsTable.selectRow(0)
+        panel.ui.acceptButton.click()
+        review = read_review(self.sidecar)
+        self.assertEqual([finding.verdict for finding in review.findings], ["accepted", "undecided", "undecided"])
+        self.assertEqual(review.input_name, "sub-1_T2starw.nii.gz")
+        self.assertIn("sub-1_T2starw_desc-cmb_review.json", panel.ui.saveLabel.text)
+        self.assertEqual(sorted(path.name for path in self.scans.iterdir()), [
+            "sub-1_T2starw.nii.gz", "sub-1_T2starw_desc-cmb_dseg.nii.gz", "sub-1_T2starw_desc-cmb_review.json"])
+        panel.ui.undoButton.click()
+        self.assertEqual({finding.verdict for finding in read_review(self.sidecar).findings}, {"undecided"})
+
+    def test_reopeningOffersToGoOnWhereItStopped(self):
+        self.review(self.makePanel())
+        outlines = findingsNode().GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        centers = [outlines.GetSegmentCenterRAS(name) for name in outlines.GetSegmentation().GetSegmentIDs()]
+        panel = self.openAgain()
+        self.assertFalse(panel.ui.resumeButton.isHidden())
+        self.assertIn("2 judged", panel.ui.summaryLabel.text)
+        panel.ui.resumeButton.click()
+        self.assertTrue(panel.ui.resumeButton.isHidden())
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        self.assertEqual(panel.ui.findingsTable.currentRow(), 2, "the finding that was on screen")
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 1 rejected, 1 open")
+        outlines = findingsNode().GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        np.testing.assert_allclose(
+            [outlines.GetSegmentCenterRAS(name) for name in outlines.GetSegmentation().GetSegmentIDs()], centers,
+            atol=1e-3)
+        panel.ui.undoButton.click()
+        panel.ui.undoButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["undecided"] * 3)
+        panel.ui.redoButton.click()
+        self.assertEqual(json.loads(self.sidecar.read_text())["findings"][0]["verdict"], "accepted")
+
+    def test_aRenamedCopyIsTheSameScanOnlyWithItsSidecar(self):
+        self.review(self.makePanel())
+        copy = self.scans / "other.nii.gz"
+        shutil.copy(self.image, copy)
+        self.assertTrue(self.openAgain(copy).ui.resumeButton.isHidden())
+        shutil.copy(self.sidecar, self.scans / "other_desc-cmb_review.json")
+        self.assertFalse(self.openAgain(copy).ui.resumeButton.isHidden())
+
+    def test_anotherScanOfTheSameNameHasItsOwnReview(self):
+        self.review(self.makePanel())
+        before = self.sidecar.read_bytes()
+        slicer.mrmlScene.Clear(False)
+        other = makeVolume()
+        slicer.util.updateVolumeFromArray(other, slicer.util.arrayFromVolume(other) + 1)
+        self.saveVolume(other, self.image.name)
+        panel = self.openAgain()
+        self.assertTrue(panel.ui.resumeButton.isHidden())
+        self.review(panel)
+        self.assertEqual(self.sidecar.read_bytes(), before)
+        names = [path.name for path in self.scans.glob("*review.json") if path != self.sidecar]
+        self.assertEqual(len(names), 1)
+        self.assertRegex(names[0], "^sub-1_T2starw-[0-9a-f]{8}_desc-cmb_review.json$")
+        self.assertFalse(self.openAgain().ui.resumeButton.isHidden())
+
+    def test_aDamagedSidecarIsNeverOverwritten(self):
+        self.sidecar.write_text("{ half")
+        panel = self.openAgain()
+        self.assertTrue(panel.ui.resumeButton.isHidden())
+        self.review(panel)
+        self.assertEqual(self.sidecar.read_text(), "{ half")
+        self.assertEqual(len(list(self.scans.glob("sub-1_T2starw-*_desc-cmb_review.json"))), 1)
+
+    def test_aVolumeWithoutFileIsKeptWithTheSettings(self):
+        panel, volume = self.makePanel(), makeVolume("no file")
+        self.detect(panel, volume)
+        panel.ui.findingsTable.selectRow(0)
+        panel.ui.acceptButton.click()
+        self.assertEqual(len(list(self.reviews.rglob("*review.json"))), 1)
+        slicer.mrmlScene.Clear(False)
+        panel = self.makePanel()
+        panel.ui.inputSelector.setCurrentNode(makeVolume("another name"))
+        panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "undecided", "undecided"])
+
+    def test_aFolderThatCannotBeWrittenTo(self):
+        with mock.patch("CMBDetectionLib.reviewStore.os.access", return_value=False):
+            self.review(self.makePanel())
+        self.assertFalse(self.sidecar.exists())
+        self.assertEqual(len(list(self.reviews.rglob("*review.json"))), 1)
+
+    def test_aFailedSaveIsToldAndTheSceneKeepsTheReview(self):
+        panel = self.makePanel()
+        self.detect(panel, slicer.util.loadVolume(str(self.image)))
+        shutil.rmtree(self.scans)
+        self.scans.write_text("a file where the folder was")
+        panel.ui.findingsTable.selectRow(0)
+        with self.assertLogs(level="WARNING"):
+            panel.ui.acceptButton.click()
+        self.assertIn("Not saved", panel.ui.saveLabel.text)
+        kept = reviewStore.fromScene(findingsNode())
+        self.assertEqual(kept.events[-1].value, "accepted")
+
+    def test_deletingTheNodeLosesNoVerdict(self):
+        panel = self.makePanel()
+        self.review(panel)
+        slicer.mrmlScene.RemoveNode(findingsNode())
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+        panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        self.assertEqual(column(panel, 0), ["1", "2", "3"])
+
+    def test_removingTheVolumeBehindTheReview(self):
+        panel = self.makePanel()
+        volume = self.review(panel)
+        slicer.mrmlScene.RemoveNode(volume)
+        self.assertEqual(read_review(self.sidecar).findings[1].verdict, "rejected")
+        panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(str(self.image)))
+        self.assertFalse(panel.ui.resumeButton.isHidden())
+
+    def test_changingTheVolumeAndBack(self):
+        panel = self.makePanel()
+        volume = self.review(panel)
+        panel.ui.inputSelector.setCurrentNode(makeVolume("other"))
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+        panel.ui.inputSelector.setCurrentNode(volume)
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 1 rejected, 1 open")
+        self.assertTrue(panel.ui.undoButton.isEnabled())
+
+
+if __name__ == "__main__":
+    unittest.main()
