@@ -46,6 +46,9 @@ class CMBDetectionWidget(ScriptedLoadableModuleWidget):
     def enter(self):
         self.panel.enter()
 
+    def exit(self):
+        self.panel.exit()
+
     def cleanup(self):
         if self.panel is not None:
             self.panel.cleanup()

@@ -77,7 +77,7 @@ class DetectionRun:
                                 lambda outcome: self._onEngineFinished(outcome, device))
         self._processes.append(process)
         arguments = ["detect", str(self._imagePath), "-o", str(self._folder / "result"), "--progress", "json",
-                     "--exit-with-stdin", "--modality", self._options.modality,
+                     "--exit-with-stdin", "--improbable-regions", "--modality", self._options.modality,
                      "--operating-point", self._options.operatingPoint, "--device", device]
         if self._options.model:
             arguments += ["--model", self._options.model]

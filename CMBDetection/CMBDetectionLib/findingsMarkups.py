@@ -77,6 +77,13 @@ def showItems(node, items):
                 node.SetNthControlPointPosition(index, *item.position_ras)
 
 
+def toggleVisibility(node):
+    """Show or hide rays and outlines in all views."""
+    visible = not node.GetDisplayVisibility()
+    for shown in filter(None, (node, node.GetNodeReference(OUTLINE_ROLE))):
+        shown.SetDisplayVisibility(visible)
+
+
 def _description(item) -> str:
     record = {"id": item.id, "verdict": item.verdict, "certainty": item.certainty, "mimic_kind": item.mimic_kind,
               "comment": item.comment, "probability": item.probability, "diameter_mm": item.diameter_mm}

@@ -13,10 +13,11 @@ from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts, sliceViews
+from . import dependencies, findingsMarkups, keysTable, parameters, reviewSession, reviewStore, reviewTexts, sliceViews
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
 from .findingsTable import fillTable, selectedNumber, setUpTable
+from .reviewKeys import MIMIC, KeyMap, Shortcuts, mimicTexts
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
 _AFTER_SELECTORS = -100.0
@@ -37,11 +38,15 @@ class Panel(VTKObservationMixin):
         self._updating = False
         self._session = None
         """The review of the findings node that the widgets show."""
+        self._judged = 0
+        """Id of the finding that was judged last."""
         self._offer = None
         """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
         self._lastRun = None
         """Kept until the next one: its QProcess must not die inside its own signal."""
+        self._keyMap = KeyMap()
+        self._shortcuts = Shortcuts(self._keyMap, self._runCommand)
         self.widget = slicer.util.loadUI(str(_UI_PATH))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -63,6 +68,12 @@ class Panel(VTKObservationMixin):
             self.ui.modelCombo.addItem(_("No model installed"), "")
         self.ui.findingsSelector.addAttribute("vtkMRMLMarkupsFiducialNode", findingsMarkups.FINDINGS_ATTRIBUTE)
         setUpTable(self.ui.findingsTable)
+        for value, text in parameters.certaintyChoices():
+            self.ui.certaintyCombo.addItem(text, value)
+        for value, text in mimicTexts().items():
+            self.ui.mimicCombo.addItem(text, value)
+        self.ui.readerEdit.setText(reviewSession.readerName())
+        keysTable.fill(self.ui.keysTable, self._keyMap)
         self.ui.progressBar.setVisible(False)
 
     def _connectWidgets(self):
@@ -80,6 +91,13 @@ class Panel(VTKObservationMixin):
         ui.undoButton.connect("clicked(bool)", self._onUndoClicked)
         ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.resumeButton.connect("clicked(bool)", self._onResumeClicked)
+        ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
+        ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
+        ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
+        ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
+        ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
+        ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
+        ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
 
     def _observeScene(self):
         scene = slicer.vtkMRMLScene
@@ -89,12 +107,22 @@ class Panel(VTKObservationMixin):
             self.addObserver(slicer.mrmlScene, event, method, priority=_AFTER_SELECTORS)
 
     def enter(self):
-        """Offer the volume in view if none is chosen."""
+        """Offer the volume in view if none is chosen, and let the keys act."""
+        self._offerVolumeInView()
+
+        self._shortcuts.open(slicer.util.mainWindow() or self.widget.window())
+
+    def _offerVolumeInView(self):
         if self._parameterNode is not None and self._parameterNode.inputVolume is None:
             self._parameterNode.inputVolume = _volumeInView()
 
+    def exit(self):
+        """Give the keys back while another module is open."""
+        self._shortcuts.close()
+
     def cleanup(self):
-        """Stop a running detection and let go of the scene."""
+        """Stop a running detection and let go of keys and scene."""
+        self._shortcuts.close()
         self._stopRun()
         self._detach()
         self.removeObservers()
@@ -103,7 +131,7 @@ class Panel(VTKObservationMixin):
     def _attach(self):
         """Show what the scene's parameter node says."""
         self._parameterNode = parameters.CMBDetectionLogic().getParameterNode()
-        self.enter()
+        self._offerVolumeInView()
         volume = self._parameterNode.inputVolume
         if volume is not None and self._parameterNode.findings is None:
             self._parameterNode.findings = findingsMarkups.findingsNodeOf(volume)
@@ -324,8 +352,20 @@ class Panel(VTKObservationMixin):
                                      else _("No detection yet."))
         provenance = session.state.provenance if session is not None else None
         self.ui.summaryLabel.setToolTip(reviewTexts.howFound(provenance) if provenance else _("Counts of the findings"))
+        self._updateThreshold()
         self._updateSaveLabel()
         self._updateReviewButtons()
+
+    def _updateThreshold(self):
+        slider = self.ui.thresholdSlider
+        slider.setEnabled(self._session is not None)
+        slider.blockSignals(True)
+        slider.value = self._session.threshold if self._session is not None else 0.0
+        slider.blockSignals(False)
+
+    def _onThresholdChanged(self, value):
+        if self._session is not None:
+            self._session.setThreshold(value)
 
     def _updateSaveLabel(self):
         session, label = self._session, self.ui.saveLabel
@@ -344,6 +384,47 @@ class Panel(VTKObservationMixin):
         ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
+        self._updateQualifiers()
+
+    def _qualified(self):
+        """Return the item that certainty, reason and comment belong to, None if there is none."""
+        if self._session is None:
+            return None
+        for number in (self._session.current, self._judged):
+            item = self._session.item(number)
+            if item is not None and item.verdict != UNDECIDED:
+                return item
+        return None
+
+    def _updateQualifiers(self):
+        item, ui = self._qualified(), self.ui
+        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
+        ui.certaintyCombo.setEnabled(item is not None)
+        ui.commentEdit.setEnabled(item is not None)
+        ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
+        _selectValue(ui.certaintyCombo, item.certainty if item else "")
+        _selectValue(ui.mimicCombo, item.mimic_kind if item else "")
+        if not ui.commentEdit.hasFocus():
+            ui.commentEdit.setText(item.comment if item else "")
+
+    def _onCertaintyChosen(self, index):
+        self._qualify(review_log.CERTAINTY, _selectedValue(self.ui.certaintyCombo))
+
+    def _onMimicChosen(self, index):
+        self._qualify(review_log.MIMIC_KIND, _selectedValue(self.ui.mimicCombo))
+
+    def _onCommentEdited(self):
+        item = self._qualified()
+        if item is not None and self.ui.commentEdit.text != item.comment:
+            self._qualify(review_log.COMMENT, self.ui.commentEdit.text)
+
+    def _qualify(self, action, value):
+        """Say something more about the finding that was judged."""
+        item = self._qualified()
+        if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
+            self._setMessage(_("Judge a finding first; a reason belongs to a rejected one."))
+            return
+        self._session.act(action, item.id, value)
 
     def _onRowSelected(self, row=-1, column=-1):
         """Jump when another row is selected, and again when the selected one is clicked after looking around."""
@@ -372,15 +453,25 @@ class Panel(VTKObservationMixin):
         self._session.act(review_log.VERDICT, self._session.current, UNDECIDED)
 
     def _judge(self, verdict):
-        """Give the current item a verdict and go on to the next open one, round the table."""
+        """Give the current item a verdict and go on to the next open one."""
+        session = self._session
+        session.act(review_log.VERDICT, session.current, verdict)
+        self._judged = session.current
+        self._setMessage("")
+        self._goOn()
+
+    def _goOn(self):
+        """Show the next open item, round the table; stay if there is none."""
         session = self._session
         numbers = [item.id for item in session.items]
-        session.act(review_log.VERDICT, session.current, verdict)
-        start = numbers.index(session.current) + 1
+        start = numbers.index(session.current) + 1 if session.current in numbers else 0
         open_ = {item.id for item in session.items if item.verdict == UNDECIDED}
         following = next((number for number in numbers[start:] + numbers[:start] if number in open_), None)
         if following is not None:
             self._showAndSelect(following)
+        elif session.nextRing() is not None:
+            self._setMessage(_("All on screen are judged. {key} shows the next less probable ones.").format(
+                key=self._keyMap.key("misses") or _("A lower threshold")))
 
     def _onUndoClicked(self, checked=False):
         self._session.undo()
@@ -389,6 +480,67 @@ class Panel(VTKObservationMixin):
     def _onRedoClicked(self, checked=False):
         self._session.redo()
         self._showAndSelect(self._session.current)
+
+    def _onReaderEdited(self):
+        reviewSession.setReaderName(self.ui.readerEdit.text.strip())
+
+    # Keys
+
+    def _runCommand(self, name):
+        """Do what a key says."""
+        session, ui = self._session, self.ui
+        buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
+                   "undo": ui.undoButton, "redo": ui.redoButton}
+        certainties = {"definite": "definite", "possible": "possible"}
+        if name in buttons:
+            buttons[name].click()
+        elif session is None:
+            return
+        elif name in certainties:
+            self._qualify(review_log.CERTAINTY, certainties[name])
+        elif name.startswith(MIMIC):
+            self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
+        elif name == "skip" and session.item(session.current) is not None:
+            session.act(review_log.SKIPPED, session.current)
+            self._goOn()
+        elif name in ("next", "previous"):
+            self._step(1 if name == "next" else -1)
+        elif name == "comment" and ui.commentEdit.isEnabled():
+            ui.commentEdit.setFocus()
+        elif name == "misses":
+            self._searchForMisses()
+        elif name == "outline":
+            findingsMarkups.toggleVisibility(session.node)
+
+    def _searchForMisses(self):
+        """Show the next ring of improbable candidates, and the first of them."""
+        threshold = self._session.nextRing()
+        if threshold is None:
+            self._setMessage(_("All candidates are on screen."))
+            return
+        self._setMessage("")
+        self._session.setThreshold(threshold)
+        self._goOn()
+
+    def _step(self, direction):
+        """Show the next or previous item, judged or not, round the table."""
+        numbers = [item.id for item in self._session.items]
+        if numbers:
+            before = -1 if direction > 0 else 0
+            here = numbers.index(self._session.current) if self._session.current in numbers else before
+            self._showAndSelect(numbers[(here + direction) % len(numbers)])
+
+    def _onKeyEdited(self, row, column):
+        self._setMessage(keysTable.take(self.ui.keysTable, row, self._keyMap))
+        self._renewKeys()
+
+    def _onResetKeysClicked(self, checked=False):
+        self._keyMap.reset()
+        self._renewKeys()
+
+    def _renewKeys(self):
+        keysTable.fill(self.ui.keysTable, self._keyMap)
+        self.enter()
 
     def _offerReview(self):
         """Offer to go on with the review of a volume that has none in the scene."""

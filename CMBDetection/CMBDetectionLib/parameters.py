@@ -1,5 +1,6 @@
 """What the panel remembers in the scene, and the choices it offers."""
 
+from microbleeds.review_files import CERTAINTIES
 from microbleeds.settings import MODALITIES, OPERATING_POINTS
 from slicer import vtkMRMLMarkupsFiducialNode, vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
@@ -35,3 +36,9 @@ def operatingPointChoices() -> list[tuple[str, str]]:
     """Return (value, text) pairs."""
     texts = {"balanced": _("Balanced"), "sensitive": _("Sensitive")}
     return [(value, texts.get(value, value.capitalize())) for value in OPERATING_POINTS]
+
+
+def certaintyChoices() -> list[tuple[str, str]]:
+    """Return (value, text) pairs."""
+    texts = {"": _("certainty"), "definite": _("definite"), "possible": _("possible")}
+    return [(value, texts.get(value, value)) for value in CERTAINTIES]

@@ -17,6 +17,8 @@ from slicer.i18n import tr as _
 from . import findingsMarkups, findingsOutline, reviewStore
 from .volumeNodes import digestOf, imageFileOf
 
+_RING = 10
+"""Candidates that a search for misses shows at a time."""
 _READER_SETTING = "CMBDetection/reader"
 
 
@@ -127,9 +129,22 @@ class ReviewSession:
             self._save()
 
     def setThreshold(self, threshold):
-        """Show undecided candidates of this probability or more; those that were judged stay."""
+        """Show undecided candidates of this probability or more; those that were judged stay.
+
+        Only in the scene: dragging a slider shall not write a file at every step, the next action does.
+        """
         if threshold != self.threshold:
-            self._become(replace(self._sidecar, threshold=threshold), self.state)
+            self._sidecar = replace(self._sidecar, threshold=threshold)
+            self._keep()
+            self.mirror()
+            self._onChanged()
+
+    def nextRing(self) -> float | None:
+        """Return the threshold that shows the next most probable candidates, None if all are shown."""
+        hidden = sorted((item.probability for item in self.state.items
+                         if item.probability is not None and item.probability < self.threshold and not item.touched),
+                        reverse=True)
+        return hidden[min(_RING, len(hidden)) - 1] if hidden else None
 
     def detected(self, result, labelPath, threshold) -> str:
         """Take the result of a detection; return what became of findings that it does not have, "" if there are none.
@@ -174,7 +189,7 @@ class ReviewSession:
         if self._mirroring:
             return
         kept = reviewStore.fromScene(self.node)
-        if kept.events != self._sidecar.events:
+        if (kept.events, kept.threshold) != (self._sidecar.events, self._sidecar.threshold):
             # another panel has changed the review
             self._sidecar, self.state = kept, replay(kept.events)
             self._onChanged()

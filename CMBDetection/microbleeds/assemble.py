@@ -13,7 +13,7 @@ from .volume import Volume
 
 
 def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], threshold: float, scan: Volume,
-                  working: Volume) -> tuple[tuple[Finding, ...], Volume]:
+                  working: Volume, improbable_regions: bool = False) -> tuple[tuple[Finding, ...], Volume]:
     """Say of every candidate what it is and what became of it.
 
     Parameters
@@ -29,24 +29,26 @@ def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], 
         Raw intensities, as read.
     working : Volume
         Any volume on the working grid.
+    improbable_regions : bool
+        Whether the label map holds the candidates of too low a probability too.
 
     Returns
     -------
     findings : tuple of Finding
         By falling probability, then by position.
     labels : Volume
-        int32 ids of the kept findings on the grid of the scan; each has at least one voxel.
+        int32 ids of the findings on the grid of the scan; each has at least one voxel.
     """
     order = sorted(range(len(candidates)), key=lambda n: (-candidates[n].probability, candidates[n].position_ras))
-    findings, kept = [], []
+    findings, marked = [], []
     for number, index in enumerate(order, start=1):
         candidate = candidates[index]
         removed_by = _removed_by(candidate, rules[index], threshold)
         voxels = voxels_on_scan(candidate, working, scan)
         findings.append(_finding(number, candidate, removed_by, voxels, scan, working))
-        if removed_by is None:
-            kept.append((number, voxels))
-    return tuple(findings), scan.with_data(_paint(kept, scan.shape))
+        if removed_by is None or (improbable_regions and rules[index] is None):
+            marked.append((number, voxels))
+    return tuple(findings), scan.with_data(_paint(marked, scan.shape))
 
 
 def _removed_by(candidate: Candidate, rule: str | None, threshold: float) -> str | None:

@@ -34,6 +34,7 @@ class Job:
     model: str | None = None
     modality: str = "auto"
     operating_point: str = "balanced"
+    improbable_regions: bool = False
     device: str = "auto"
     mask: str | None = None
     retry_on_cpu: bool = True
@@ -174,7 +175,8 @@ class _Told:
 def _detect(scan, mask, model, job: Job, told: _Told):
     from .pipeline import detect
 
-    options = {"mask": mask, "modality": job.modality, "operating_point": job.operating_point, "progress": told}
+    options = {"mask": mask, "modality": job.modality, "operating_point": job.operating_point,
+               "improbable_regions": job.improbable_regions, "progress": told}
     try:
         return detect(scan, model, device=job.device, **options)
     except RuntimeError as error:

@@ -139,6 +139,8 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
     parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0],
                         help="sensitive finds more and is wrong more often (default: %(default)s)")
+    parser.add_argument("--improbable-regions", action="store_true",
+                        help="the label map holds the candidates below the threshold too, for a reader who lowers it")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
                         help="where the networks run (default: the graphics card if there is one)")
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor cores to use (default: all)")
@@ -180,8 +182,8 @@ def _detect(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.threads:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(options.threads)))
     job = Job(folder=options.output, model=options.model, modality=options.modality,
-              operating_point=options.operating_point, device=options.device, mask=options.mask,
-              retry_on_cpu=options.progress != "json", debug=options.debug)
+              operating_point=options.operating_point, improbable_regions=options.improbable_regions,
+              device=options.device, mask=options.mask, retry_on_cpu=options.progress != "json", debug=options.debug)
     return run_scans(options.images, job, reporter)
 
 

@@ -54,7 +54,7 @@ class Detection:
 
 
 def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: str = "auto",
-           operating_point: str = "balanced", device: str = "auto",
+           operating_point: str = "balanced", device: str = "auto", improbable_regions: bool = False,
            progress: Progress = lambda step, message, fraction: None) -> Detection:
     """Find microbleeds in a scan.
 
@@ -68,6 +68,8 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
     operating_point : str
         One of the model's.
     device : {"auto", "cpu", "cuda"}
+    improbable_regions : bool
+        See `assemble.make_findings`.
     progress : callable
 
     Raises
@@ -103,7 +105,8 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
         centres_ras = np.reshape([candidate.position_ras for candidate in candidates], (-1, 3))
         rules = removal_rules([candidate.voxels for candidate in candidates], centres_ras, prepared.image,
                               prepared.brain, settings.cleanup)
-        findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.image)
+        findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.image,
+                                         improbable_regions)
     provenance = _provenance(scan, model, operating_point, modality, reason, clock.seconds, warnings)
     return Detection(DetectionResult(findings, provenance), labels)
 

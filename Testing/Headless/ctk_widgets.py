@@ -3,7 +3,7 @@
 import sys
 import types
 
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal
 
 from Headless.errors import NotProvided
@@ -28,7 +28,8 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self._text, self._collapsed, self._folded = text, False, []
 
     def event(self, event):
-        relevant = (QtCore.QEvent.LayoutRequest, QtCore.QEvent.Show, QtCore.QEvent.ChildAdded, QtCore.QEvent.Polish)
+        # not ChildAdded: a child that Python sees before it is complete remains a QWidget
+        relevant = (QtCore.QEvent.LayoutRequest, QtCore.QEvent.Show, QtCore.QEvent.Polish)
         if event.type() in relevant:
             self._make_room_for_header()
             self._fold()
@@ -53,12 +54,11 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         self.setMaximumHeight(HEADER_HEIGHT + 2 if self._collapsed else NO_LIMIT)
 
     def paintEvent(self, event):
-        painter = QtWidgets.QStylePainter(self)
-        option = QtWidgets.QStyleOptionButton()
-        option.initFrom(self)
-        option.rect = QtCore.QRect(0, 0, self.rect.width(), HEADER_HEIGHT)
-        option.text = ("\u25b8 " if self._collapsed else "\u25be ") + self._text
-        painter.drawControl(QtWidgets.QStyle.CE_PushButton, option)
+        painter, header = QtGui.QPainter(self), QtCore.QRect(0, 0, self.rect.width(), HEADER_HEIGHT)
+        painter.fillRect(header, QtGui.QColor(225, 225, 225))
+        painter.drawText(header.adjusted(6, 0, 0, 0), Qt.AlignVCenter,
+                         ("\u25b8 " if self._collapsed else "\u25be ") + self._text)
+        painter.end()
 
     def mouseReleaseEvent(self, event):
         if event.position().y() < HEADER_HEIGHT:

@@ -113,6 +113,8 @@ def test_cleanup_comes_before_the_probability(draw_affine):
         (0, "step2_classify: probability")]
     assert [f.id for f in findings] == [1, 2, 3, 4, 5]
     assert labels.data[1, 4, 4] == 1 and labels.data[4, 4, 4] == 3 and (labels.data > 0).sum() == 2
+    _, labels = make_findings(candidates, (None, None, "volume", "edge", None), 0.5, volume, volume, True)
+    assert labels.data[0, 4, 4] == 5 and (labels.data > 0).sum() == 3
 
 
 @pytest.mark.parametrize("spacing_mm", [2.0, 3.0])

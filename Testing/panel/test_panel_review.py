@@ -179,5 +179,71 @@ class ReviewTest(PanelTestCase):
         self.assertEqual(self.table.rowCount, 3)
 
 
+class ThresholdTest(PanelTestCase):
+    """Twelve candidates with .48, .46 ... .26 below the three findings; the threshold is .5."""
+
+    def setUp(self):
+        super().setUp()
+        self.panel = self.makePanel("improbable")
+        self.detect(self.panel, makeVolume())
+        self.node, self.slider = findingsNode(), self.panel.ui.thresholdSlider
+
+    def visibleOutlines(self):
+        outline = self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+        names = outline.GetSegmentation().GetSegmentIDs()
+        return sum(bool(outline.GetDisplayNode().GetSegmentVisibility(name)) for name in names)
+
+    def test_theSliderShowsAndHidesUndecidedOnes(self):
+        self.assertEqual(self.slider.value, 0.5)
+        for threshold, expected in ((0.41, 7), (0.0, 15), (0.85, 1), (0.5, 3)):
+            self.slider.value = threshold
+            self.assertEqual(self.panel.ui.findingsTable.rowCount, expected)
+            self.assertEqual(self.node.GetNumberOfControlPoints(), expected)
+            self.assertEqual(self.visibleOutlines(), expected)
+            self.assertIn(f"{expected} finding", self.panel.ui.summaryLabel.text)
+
+    def test_whatWasJudgedNeverVanishes(self):
+        self.slider.value = 0.41
+        self.panel.ui.findingsTable.selectRow(5)
+        self.panel.ui.rejectButton.click()
+        self.panel.ui.findingsTable.selectRow(0)
+        self.panel.ui.acceptButton.click()
+        self.slider.value = 0.99
+        self.assertEqual(column(self.panel, 0), ["1", "6"])
+        self.assertEqual(self.panel.ui.summaryLabel.text, "2 findings: 1 accepted, 1 rejected, 0 open")
+
+    def test_searchForMissesShowsTheNextRing(self):
+        self.panel.ui.findingsTable.selectRow(0)
+        for _finding in range(3):
+            self.panel.ui.rejectButton.click()
+        self.assertIn("M shows the next less probable ones", self.panel.ui.messageLabel.text)
+        self.panel._runCommand("misses")
+        self.assertEqual(self.panel.ui.messageLabel.text, "")
+        self.assertEqual(self.panel.ui.findingsTable.rowCount, 13)
+        self.assertEqual(self.panel.ui.findingsTable.currentRow(), 3)
+        self.panel.ui.acceptButton.click()
+        self.panel._runCommand("misses")
+        self.assertEqual(self.panel.ui.findingsTable.rowCount, 15)
+        self.panel._runCommand("misses")
+        self.assertEqual(self.panel.ui.messageLabel.text, "All candidates are on screen.")
+
+    def test_twoPanelsOnOneReviewAgree(self):
+        other = self.makePanel()
+        other.ui.findingsTable.selectRow(1)
+        self.slider.value = 0.85
+        self.assertEqual(verdicts(self.node), ["undecided"])
+        self.assertEqual(other.ui.findingsTable.rowCount, 1)
+        self.slider.value = 0.5
+        other.ui.findingsTable.selectRow(2)
+        other.ui.rejectButton.click()
+        self.assertEqual(verdicts(self.node), ["undecided", "undecided", "rejected"])
+        self.assertEqual(column(self.panel, 4)[2], "✗ rejected")
+
+    def test_aSecondDetectionStartsAtItsOwnThreshold(self):
+        self.slider.value = 0.2
+        self.detect(self.panel, self.panel.ui.inputSelector.currentNode())
+        self.assertEqual((self.slider.value, self.panel.ui.findingsTable.rowCount), (0.5, 3))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -16,6 +16,9 @@ from pathlib import Path
 
 FINDING_VOXELS = ((5, 6, 4), (12, 9, 6), (20, 14, 8))
 """Voxels (i, j, k) of the input's own grid on which the findings are centered."""
+THRESHOLD = 0.5
+IMPROBABLE_VOXELS = tuple((i, j, k) for k in (2, 9) for j in (3, 16) for i in (3, 10, 17))
+"""Those of candidates below the threshold, in the scenario "improbable"."""
 
 
 def main():
@@ -29,6 +32,7 @@ def main():
     parser.add_argument("--model", required=True)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], required=True)
     parser.add_argument("--progress", choices=["json"], required=True)
+    parser.add_argument("--improbable-regions", action="store_true", required=True)
     parser.add_argument("--exit-with-stdin", action="store_true", required=True)
     arguments = parser.parse_args(rest)
     Path(pidFile).write_text(str(os.getpid()))
@@ -96,29 +100,34 @@ def _writeLabels(path, sizes, rows, voxels):
     path.write_bytes(gzip.compress(bytes(header + labels)))
 
 
-def _finding(number, position):
-    return {"id": number, "ras_mm": position, "probability": 1.0 - 0.1 * number, "detector_probability": 0.8,
+def _finding(number, position, probability):
+    kept = probability >= THRESHOLD
+    return {"id": number, "ras_mm": position, "probability": probability, "detector_probability": 0.8,
             "volume_mm3": 13.5, "diameter_mm": 2.95, "box_ras_mm": [position, position],
             "extrema": {"minimum": 1, "maximum": 2, "minimum_ras_mm": position, "maximum_ras_mm": position},
-            "status": "kept", "removed_by": None}
+            "status": "kept" if kept else "removed", "removed_by": None if kept else "step2_classify: probability"}
 
 
-def _writeResult(arguments, voxels, version="1.0", labelsAreDamaged=False):
+def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamaged=False):
     sizes, rows = _readGeometry(arguments.image)
     arguments.folder.mkdir(parents=True)
     stem = arguments.image.stem
-    findings = [_finding(number, _toRas(rows, voxel)) for number, voxel in enumerate(voxels, start=1)]
+    candidates = [_finding(number, _toRas(rows, voxel), 1.0 - 0.1 * number)
+                  for number, voxel in enumerate(voxels, start=1)]
+    candidates += [_finding(number, _toRas(rows, voxel), 0.48 - 0.02 * index)
+                   for index, (number, voxel) in enumerate(enumerate(improbable, start=len(candidates) + 1))]
+    findings = [candidate for candidate in candidates if candidate["status"] == "kept"]
     provenance = {"input_name": arguments.image.name, "input_sha256": "0" * 64, "modality": arguments.modality,
                   "modality_reason": "given", "model_name": arguments.model, "model_sha256": "1" * 64,
                   "operating_point": arguments.operating_point, "shape": sizes, "spacing_mm": [1, 1, 1],
                   "parameters": {"python_path": os.environ.get("PYTHONPATH", ""), "device": arguments.device,
-                                 "classify": {"threshold": 0.5}}, "versions": {}, "seconds": {},
+                                 "classify": {"threshold": THRESHOLD}}, "versions": {}, "seconds": {},
                   "warnings": [], "simulated": False}
     findingsPath = arguments.folder / f"{stem}_desc-cmb_findings.json"
     findingsPath.write_text(json.dumps({"schema_version": version, "provenance": provenance, "findings": findings,
-                                        "candidates": findings}))
+                                        "candidates": candidates}))
     labelsPath = arguments.folder / f"{stem}_desc-cmb_dseg.nii.gz"
-    _writeLabels(labelsPath, sizes, rows, voxels)
+    _writeLabels(labelsPath, sizes, rows, (*voxels, *improbable))
     if labelsAreDamaged:
         labelsPath.write_bytes(b"damaged")
     _say(event="result", image=str(arguments.image), files={"findings": str(findingsPath), "labels": str(labelsPath)},
@@ -178,6 +187,10 @@ def _badInput(arguments):
     _fail(2, kind="input", message="vol.nrrd has 4 dimensions, expected 3; choose one echo first.")
 
 
+def _improbable(arguments):
+    _writeResult(arguments, FINDING_VOXELS, IMPROBABLE_VOXELS)
+
+
 def _nextVersion(arguments):
     _writeResult(arguments, FINDING_VOXELS, version="2.0")
 
@@ -190,8 +203,8 @@ def _noResult(arguments):
     _say(event="done", exit_code=0)
 
 
-SCENARIOS = {"normal": _normal, "empty": _empty, "chatty": _chatty, "slow": _slow, "crash": _crash,
-             "killed": _killed, "memory": _memory, "cudaMemory": _cudaMemory, "badInput": _badInput,
+SCENARIOS = {"normal": _normal, "empty": _empty, "improbable": _improbable, "chatty": _chatty, "slow": _slow,
+             "crash": _crash, "killed": _killed, "memory": _memory, "cudaMemory": _cudaMemory, "badInput": _badInput,
              "noResult": _noResult, "nextVersion": _nextVersion, "damagedLabels": _damagedLabels}
 
 if __name__ == "__main__":
