@@ -47,9 +47,11 @@ class FakePipeline:
             raise ModelError("The model broken is damaged; install it again.")
         return "the model"
 
-    def detect(self, scan, model, *, mask=None, modality="auto", operating_point="balanced", device="auto", progress):
+    def detect(self, scan, model, *, mask=None, modality="auto", operating_point="balanced", device="auto",
+               improbable_regions=False, progress):
         self.calls.append(SimpleNamespace(stem=scan.stem, model=model, mask=mask, modality=modality,
-                                          operating_point=operating_point, device=device))
+                                          operating_point=operating_point, device=device,
+                                          improbable_regions=improbable_regions))
         progress("prepare", "Brain mask", 0.0)
         for error in self.failures.get(scan.stem, []):
             self.failures[scan.stem].remove(error)
@@ -131,10 +133,11 @@ def test_options_reach_the_pipeline(capsys, scan, pipeline, tmp_path):
     ones = sitk.GetImageFromArray(np.ones((20, 32, 32), np.uint8))
     sitk.WriteImage(ones, mask)
     code, _, _ = run(capsys, "detect", image, "-o", tmp_path, "--modality", "swi", "--mask", mask, "--model", "mine",
-                     "--operating-point", "sensitive", "--device", "cpu")
+                     "--operating-point", "sensitive", "--device", "cpu", "--improbable-regions")
     assert code == 0 and pipeline.models == ["mine"]
     call = pipeline.calls[0]
     assert (call.model, call.modality, call.operating_point, call.device) == ("the model", "swi", "sensitive", "cpu")
+    assert call.improbable_regions
     assert call.mask.data.all()
 
 
