@@ -74,10 +74,19 @@ def showRegions(findingsNode, regions):
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     slicer.mrmlScene.RemoveNode(labels)
     for segment in _segments(node).values():
-        segment.SetTag(_NUMBER_TAG, str(segment.GetLabelValue()))
-        segment.SetTag("TerminologyEntry", _TERMINOLOGY)
-        segment.SetName(_("Microbleed {id}").format(id=segment.GetLabelValue()))
-        segment.SetColor(*_COLORS[UNDECIDED])
+        _describe(segment, segment.GetLabelValue())
+
+
+def showRegion(findingsNode, number, voxels):
+    """Make the outline of one number that of voxels (n, 3), indices (i, j, k) of the volume."""
+    volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
+    there = [segmentId for segmentId, segment in _segments(node).items() if _number(segment) == number]
+    segmentId = there[0] if there else node.GetSegmentation().AddEmptySegment()
+    inside = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.uint8)
+    inside[tuple(voxels.T[::-1])] = 1
+    slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, segmentId, volumeNode)
+    _describe(node.GetSegmentation().GetSegment(segmentId), number)
 
 
 def regionsOf(findingsNode, numbers):
@@ -152,6 +161,13 @@ def writeRegions(findingsNode, path, numbers):
 def _segments(node) -> dict:
     segmentation = node.GetSegmentation()
     return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
+
+
+def _describe(segment, number):
+    segment.SetTag(_NUMBER_TAG, str(number))
+    segment.SetTag("TerminologyEntry", _TERMINOLOGY)
+    segment.SetName(_("Microbleed {id}").format(id=number))
+    segment.SetColor(*_COLORS[UNDECIDED])
 
 
 def _number(segment) -> int | None:

@@ -40,6 +40,8 @@ class Panel(VTKObservationMixin):
         """The review of the findings node that the widgets show."""
         self._judged = 0
         """Id of the finding that was judged last."""
+        self._warned = None
+        """Id and place of the finding that a new one would lie on."""
         self._offer = None
         """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
@@ -91,6 +93,8 @@ class Panel(VTKObservationMixin):
         ui.undoButton.connect("clicked(bool)", self._onUndoClicked)
         ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.resumeButton.connect("clicked(bool)", self._onResumeClicked)
+        ui.addButton.connect("clicked(bool)", self._onAddClicked)
+        ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
         ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
         ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
@@ -290,6 +294,10 @@ class Panel(VTKObservationMixin):
         if self._parameterNode.inputVolume is volume:
             self._parameterNode.findings = session.node
         self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
+        if self._session is not None and self._session.node is session.node:
+            # a second session of the same node may have made the change
+            self._session.show(0)
+            self._goOn()
 
     def _updateDetectButton(self):
         running = self._run is not None
@@ -382,6 +390,8 @@ class Panel(VTKObservationMixin):
         ui.acceptButton.setEnabled(item is not None)
         ui.rejectButton.setEnabled(item is not None)
         ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
+        ui.addButton.setEnabled(session is not None)
+        ui.removeButton.setEnabled(item is not None and item.added_by_reader)
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
         self._updateQualifiers()
@@ -473,6 +483,38 @@ class Panel(VTKObservationMixin):
             self._setMessage(_("All on screen are judged. {key} shows the next less probable ones.").format(
                 key=self._keyMap.key("misses") or _("A lower threshold")))
 
+    def _onAddClicked(self, checked=False):
+        """Add a microbleed where the reader points; where there is a finding already, only when asked twice."""
+        session, place = self._session, sliceViews.pointedAt()
+        try:
+            close = session.near(place)
+            if close is not None and self._warned != (close[1].id, place):
+                self._warned = (close[1].id, place)
+                self._setMessage(_("Finding {number} is only {distance:.1f} mm away; once more adds another "
+                                   "one.").format(number=close[1].id, distance=close[0]))
+                return
+            session.add(place)
+        except ValueError as error:
+            self._setMessage(str(error))
+            return
+        self._judged = session.current
+        self._setMessage("")
+        self._showAndSelect(session.current)
+
+    def _onRemoveClicked(self, checked=False):
+        self._session.act(review_log.REMOVED, self._session.current)
+
+    def _onMove(self):
+        session = self._session
+        if session.item(session.current) is None:
+            return
+        try:
+            session.move(session.current, sliceViews.pointedAt())
+        except ValueError as error:
+            self._setMessage(str(error))
+            return
+        self._showAndSelect(session.current)
+
     def _onUndoClicked(self, checked=False):
         self._session.undo()
         self._showAndSelect(self._session.current)
@@ -490,7 +532,7 @@ class Panel(VTKObservationMixin):
         """Do what a key says."""
         session, ui = self._session, self.ui
         buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
-                   "undo": ui.undoButton, "redo": ui.redoButton}
+                   "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton}
         certainties = {"definite": "definite", "possible": "possible"}
         if name in buttons:
             buttons[name].click()
@@ -507,6 +549,8 @@ class Panel(VTKObservationMixin):
             self._step(1 if name == "next" else -1)
         elif name == "comment" and ui.commentEdit.isEnabled():
             ui.commentEdit.setFocus()
+        elif name == "move":
+            self._onMove()
         elif name == "misses":
             self._searchForMisses()
         elif name == "outline":

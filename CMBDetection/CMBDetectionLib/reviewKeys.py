@@ -42,6 +42,9 @@ def commands() -> tuple[Command, ...]:
             Command("previous", _("previous finding"), "P"), Command("reset", _("open again"), "U"),
             Command("undo", _("undo"), "Z"), Command("redo", _("redo"), "Y"),
             Command("definite", _("definite"), "D"), Command("possible", _("possible"), "O"),
+            Command("add", _("add a missed microbleed at the mouse or crosshair"), "I"),
+            Command("move", _("move the finding to the mouse or crosshair"), "L"),
+            Command("remove", _("remove a finding that you added"), "K"),
             Command("misses", _("search for misses: the next less probable candidates"), "M"),
             *reasons, Command("comment", _("comment"), "C"),
             Command("outline", _("show or hide rays and outlines"), "E"))

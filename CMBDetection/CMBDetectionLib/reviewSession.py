@@ -8,6 +8,9 @@ from datetime import datetime, timezone
 import numpy as np
 import qt
 from microbleeds import review_log
+from microbleeds.components import equivalent_diameter_mm
+from microbleeds.geometry import voxel_to_ras
+from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256
 from microbleeds.review_files import REJECTED
 from microbleeds.review_log import Event, detection_value, extended, replay, shown_items
@@ -15,7 +18,7 @@ from microbleeds.review_sidecar import Sidecar, write_sidecar
 from slicer.i18n import tr as _
 
 from . import findingsMarkups, findingsOutline, reviewStore
-from .volumeNodes import digestOf, imageFileOf
+from .volumeNodes import digestOf, imageFileOf, ownRas, volumeOf
 
 _RING = 10
 """Candidates that a search for misses shows at a time."""
@@ -106,6 +109,59 @@ class ReviewSession:
         for action, number, value in actions:
             events, state = extended(events, Event(at, reader, action, number, value, seconds))
         self._become(replace(self._sidecar, events=events, reader=reader), state)
+
+    def isBright(self) -> bool:
+        """Whether microbleeds are bright on the volume."""
+        return self.state.provenance is not None and self.state.provenance["modality"] == "qsm"
+
+    def add(self, worldRas):
+        """Add a microbleed that the reader has seen, at the darkest voxel near a world position (QSM: the brightest).
+
+        Raises
+        ------
+        ValueError
+            If the position is outside the volume.
+        """
+        place, region, diameterMm = self._focus(worldRas)
+        number = self.state.next_id
+        findingsOutline.showRegion(self.node, number, region)
+        self.current = number
+        self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm})
+
+    def move(self, number, worldRas):
+        """Move an item to the darkest voxel near a world position (QSM: the brightest); its outline stays.
+
+        Raises
+        ------
+        ValueError
+            If the position is outside the volume.
+        """
+        self.act(review_log.MOVED, number, list(self._focus(worldRas)[0]))
+
+    def near(self, worldRas):
+        """Return the item on screen within whose diameter the focus at a world position lies, and how far in mm.
+
+        None if there is no such item; of several the nearest.
+
+        Raises
+        ------
+        ValueError
+            If the position is outside the volume.
+        """
+        place, _region, diameterMm = self._focus(worldRas)
+        distances = [(float(np.linalg.norm(np.subtract(item.position_ras, place))), item) for item in self.items]
+        close = [pair for pair in distances if pair[0] <= max(pair[1].diameter_mm, diameterMm)]
+        return min(close, key=lambda pair: pair[0], default=None)
+
+    def _focus(self, worldRas):
+        """Return the own position of the extreme voxel near a world position, its region (n, 3) and diameter in mm."""
+        volume, place = volumeOf(self.volumeNode), np.array(ownRas(self.volumeNode, worldRas))
+        if not len(voxels_within(volume, place, 0.0)[0]):
+            raise ValueError(_("The crosshair is outside the volume."))
+        region = grow_region(volume, place, self.isBright())
+        center = voxel_to_ras(volume, focus_voxel(volume, place, self.isBright()))
+        diameterMm = equivalent_diameter_mm(len(region) * volume.voxel_volume_mm3)
+        return tuple(center.tolist()), region, float(diameterMm)
 
     def undo(self):
         """Take back the latest action, and show its finding."""

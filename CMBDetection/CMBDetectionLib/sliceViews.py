@@ -20,6 +20,15 @@ def showPosition(positionRas, volumeNode):
             sliceNode.SetFieldOfView(width * mmPerPixel, height * mmPerPixel, sliceNode.GetFieldOfView()[2])
 
 
+def pointedAt() -> tuple[float, float, float]:
+    """Return the world position (RAS mm) under the mouse, or of the crosshair if the mouse is in no slice view."""
+    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    position = [0.0, 0.0, 0.0]
+    if not node.GetCursorPositionRAS(position):
+        position = node.GetCrosshairRAS()
+    return tuple(position)
+
+
 def _showVolume(volumeNode):
     compositeNodes = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     shown = {volumeId for composite in compositeNodes

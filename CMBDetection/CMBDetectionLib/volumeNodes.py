@@ -7,6 +7,7 @@ import slicer
 import vtk
 from microbleeds.image_files import IMAGE_SUFFIXES
 from microbleeds.review_sidecar import voxels_sha256
+from microbleeds.volume import Volume
 
 
 def ijkToRas(volumeNode) -> np.ndarray:
@@ -14,6 +15,18 @@ def ijkToRas(volumeNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def volumeOf(volumeNode) -> Volume:
+    """Return the voxels (i, j, k) and their place in the volume's own RAS, without a copy."""
+    return Volume(slicer.util.arrayFromVolume(volumeNode).T, ijkToRas(volumeNode))
+
+
+def ownRas(volumeNode, worldRas) -> tuple[float, float, float]:
+    """Return a world position (RAS mm) in the volume's own RAS, parent transforms taken off."""
+    general = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volumeNode.GetParentTransformNode(), general)
+    return tuple(general.TransformPoint(worldRas))
 
 
 def digestOf(volumeNode) -> str:

@@ -91,10 +91,8 @@ def of_kind(told, event):
 
 
 def test_help_and_version_need_neither_torch_nor_numpy():
-    code = ("import sys, time; t = time.perf_counter(); import microbleeds.cli; s = time.perf_counter() - t\n"
-            "print(s); assert not {'torch', 'numpy', 'scipy', 'SimpleITK'} & set(sys.modules)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=ENGINE, capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 0.3
+    code = "import sys, microbleeds.cli; assert not {'torch', 'numpy', 'scipy', 'SimpleITK'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)
 
 
 def test_version(capsys):

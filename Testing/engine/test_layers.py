@@ -9,8 +9,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
     "words of the domain": "calibration errors volume findings settings resources progress",
-    "tools": "model_folders geometry components conspicuity image_files dicom_series read_write radial_symmetry "
-             "reference_symmetry networks reference_networks tiling reference_tiling weights reference_import",
+    "tools": "model_folders geometry components conspicuity point_regions image_files dicom_series read_write "
+             "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weights "
+             "reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "review_files outputs review_log review_sidecar snapshots report batch",
@@ -23,7 +24,7 @@ LAYERS = {
     "evaluation": "evaluation.matching evaluation.metrics evaluation.cases evaluation.intervals "
                   "evaluation.reliability evaluation.curves "
                   "evaluation.drawn_truth evaluation.by_kind evaluation.evaluate",
-    "training": "training.labelled_scans training.label_maps training.point_regions training.layouts_folders "
+    "training": "training.labelled_scans training.label_maps training.layouts_folders "
                 "training.layouts_simulated training.layouts_public training.layouts_reviews training.layouts "
                 "training.check_data_set training.splits training.training_settings training.cases training.augment "
                 "training.sampling training.losses training.fit training.mining training.batches training.stages "

@@ -27,7 +27,6 @@ class KeysTest(PanelTestCase):
         self.show(self.window)
         self.panel.enter()
         self.node = findingsNode()
-        self.press("N")
 
     def show(self, window):
         window.show()

@@ -62,8 +62,14 @@ class ReviewTest(PanelTestCase):
         self.assertIn("auto (given)", self.panel.ui.summaryLabel.toolTip)
         self.assertIn("first-model", self.panel.ui.summaryLabel.toolTip)
 
+    def test_aNewResultStartsAtTheMostProbableFinding(self):
+        self.assertEqual(self.table.currentRow(), 0)
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3), expectedPositions(self.volume)[0][2], 3)
+
     def test_verdictButtonsNeedARow(self):
         ui = self.panel.ui
+        self.table.clearSelection()
         self.assertFalse(ui.acceptButton.isEnabled() or ui.rejectButton.isEnabled() or ui.resetButton.isEnabled())
         self.table.selectRow(0)
         self.assertTrue(ui.acceptButton.isEnabled() and ui.rejectButton.isEnabled())

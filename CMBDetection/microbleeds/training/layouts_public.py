@@ -9,11 +9,11 @@ from scipy import io
 from ..components import label_components
 from ..errors import InputError
 from ..geometry import voxel_to_ras
+from ..point_regions import grow_regions
 from ..read_write import scan_stem
 from ..volume import Volume
 from .label_maps import image_files, read_map
 from .labelled_scans import LabelledScan, ScanTruth, truth_of_lesions
-from .point_regions import grow_regions
 
 VALDO, CUHK = "valdo", "cuhk"
 _VALDO_IMAGE, _VALDO_LABEL = "_space-T2S_desc-masked_T2S", "_space-T2S_CMB"

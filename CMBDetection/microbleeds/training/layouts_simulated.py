@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation.drawn_truth import Drawn, read_drawn_truth
+from ..point_regions import voxels_within
 from ..read_write import scan_stem
 from ..simulation.shapes import ARTEFACTS, VESSELS
 from ..simulation.shapes import MICROBLEED as MICROBLEED_KIND
@@ -22,7 +23,6 @@ from ..simulation.simulate import MAGNITUDE, QSM, SWI
 from ..volume import Volume
 from .label_maps import image_files
 from .labelled_scans import IGNORED, MICROBLEED, MIMIC, TISSUE, VESSEL, LabelledScan, ScanTruth, subject_of
-from .point_regions import voxels_within
 
 SIMULATED, IMPLANTED = "simulated", "implanted"
 MODALITY_OF = {MAGNITUDE: "gre", SWI: "swi", QSM: "qsm"}

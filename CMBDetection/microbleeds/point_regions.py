@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..components import label_components
-from ..geometry import ras_to_voxel
-from ..volume import Volume
+from .components import label_components
+from .geometry import ras_to_voxel
+from .volume import Volume
 
 SEED_MM = 2.0
 """How far from the point its darkest voxel may lie: readers click beside small lesions."""
@@ -35,6 +35,22 @@ def voxels_within(volume: Volume, centre_ras: np.ndarray, radius_mm: float) -> t
     return voxels[kept], distance_mm[kept]
 
 
+def focus_voxel(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndarray:
+    """Return the voxel (3,) that a reader means who points at a place; parameters and zeros as of `grow_region`."""
+    voxels, distance_mm, values = _around(volume, centre_ras, bright)
+    near = distance_mm <= max(SEED_MM, distance_mm.min())
+    return voxels[near][np.argmin(values[near])]
+
+
+def _around(volume: Volume, centre_ras: np.ndarray, bright: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return voxels (n, 3) around a place, their distances in mm, and their values, turned so that a focus is low."""
+    voxels, distance_mm = voxels_within(volume, centre_ras, SEED_MM + SHELL_MM[1])
+    values = volume.data[tuple(voxels.T)].astype(np.float64) * (-1 if bright else 1)
+    if values[np.argmin(distance_mm)] == 0:
+        return voxels, distance_mm, values
+    return voxels[values != 0], distance_mm[values != 0], values[values != 0]
+
+
 def grow_region(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndarray:
     """Return the voxels (n, 3) of a microbleed that was marked at one place (RAS mm).
 
@@ -50,12 +66,9 @@ def grow_region(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndar
     bright : bool
         Microbleeds are bright (QSM) instead of dark.
     """
-    voxels, distance_mm = voxels_within(volume, centre_ras, SEED_MM + SHELL_MM[1])
-    values = volume.data[tuple(voxels.T)].astype(np.float64) * (-1 if bright else 1)
-    if values[np.argmin(distance_mm)] != 0:
-        voxels, distance_mm, values = (array[values != 0] for array in (voxels, distance_mm, values))
-    near = distance_mm <= max(SEED_MM, distance_mm.min())
-    seed, depth = voxels[near][np.argmin(values[near])], values[near].min()
+    voxels, _, values = _around(volume, centre_ras, bright)
+    seed = focus_voxel(volume, centre_ras, bright)
+    depth = values[(voxels == seed).all(axis=1)][0]
     from_seed_mm = np.linalg.norm((voxels - seed) * volume.spacing, axis=1)
     shell = (from_seed_mm >= SHELL_MM[0]) & (from_seed_mm <= SHELL_MM[1])
     level = (depth + np.median(values[shell])) / 2 if shell.any() else depth

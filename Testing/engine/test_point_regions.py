@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from microbleeds.geometry import voxel_to_ras
-from microbleeds.training.point_regions import grow_region, grow_regions, voxels_within
+from microbleeds.point_regions import grow_region, grow_regions, voxels_within
 from microbleeds.volume import Volume
 
 SPACING = (0.5, 0.5, 1.0)
