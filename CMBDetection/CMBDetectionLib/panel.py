@@ -295,7 +295,6 @@ class Panel(VTKObservationMixin):
             self._parameterNode.findings = session.node
         self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
         if self._session is not None and self._session.node is session.node:
-            # a second session of the same node may have made the change
             self._session.show(0)
             self._goOn()
 

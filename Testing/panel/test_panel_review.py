@@ -47,14 +47,14 @@ class ReviewTest(PanelTestCase):
 
     def test_jumpShowsTheVolumeIfNoViewDoes(self):
         slicer.util.setSliceViewerLayers(background=makeVolume("other"))
-        self.table.selectRow(0)
+        self.table.selectRow(1)
         composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
         self.assertEqual(composite.GetBackgroundVolumeID(), self.volume.GetID())
 
     def test_jumpKeepsViewsThatShowTheVolumeInFront(self):
         other = makeVolume("other")
         slicer.util.setSliceViewerLayers(background=other, foreground=self.volume)
-        self.table.selectRow(0)
+        self.table.selectRow(1)
         composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
         self.assertEqual(composite.GetBackgroundVolumeID(), other.GetID())
 
