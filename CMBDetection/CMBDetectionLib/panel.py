@@ -75,7 +75,7 @@ class Panel(VTKObservationMixin):
         for value, text in mimicTexts().items():
             self.ui.mimicCombo.addItem(text, value)
         self.ui.readerEdit.setText(reviewSession.readerName())
-        keysTable.fill(self.ui.keysTable, self._keyMap)
+        self._showKeys()
         self.ui.progressBar.setVisible(False)
 
     def _connectWidgets(self):
@@ -582,8 +582,17 @@ class Panel(VTKObservationMixin):
         self._renewKeys()
 
     def _renewKeys(self):
-        keysTable.fill(self.ui.keysTable, self._keyMap)
+        self._showKeys()
         self.enter()
+
+    def _showKeys(self):
+        """Show the keys in the legend and on the buttons of the verdicts."""
+        keysTable.fill(self.ui.keysTable, self._keyMap)
+        for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
+                                   ("reject", self.ui.rejectButton, _("✗ Reject")),
+                                   ("reset", self.ui.resetButton, _("Reset"))):
+            key = self._keyMap.key(name)
+            button.setText(f"{text} ({key})" if key else text)
 
     def _offerReview(self):
         """Offer to go on with the review of a volume that has none in the scene."""

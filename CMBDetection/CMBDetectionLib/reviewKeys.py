@@ -27,7 +27,7 @@ class Command:
 
 def mimicTexts() -> dict[str, str]:
     """Return the reasons to reject in words."""
-    return {"": _("reason not given"), "vessel": _("vessel"), "calcification": _("calcification"),
+    return {"": _("reason"), "vessel": _("vessel"), "calcification": _("calcification"),
             "mineralisation": _("mineralisation"), "cavernoma": _("cavernoma"), "partial volume": _("partial volume"),
             "artefact": _("artefact"), "haemorrhagic lesion": _("haemorrhagic lesion"), "other": _("other")}
 

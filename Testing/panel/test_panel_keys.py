@@ -134,7 +134,9 @@ class KeysTest(PanelTestCase):
         self.press("Ctrl+Shift+K")
         self.assertEqual(verdicts(self.node)[0], "accepted")
         self.assertEqual(KeyMap().key("accept"), "Ctrl+Shift+K", "and are remembered")
+        self.assertEqual(self.panel.ui.acceptButton.text, "✓ Accept (Ctrl+Shift+K)")
         self.panel.ui.resetKeysButton.click()
+        self.assertEqual(self.panel.ui.acceptButton.text, "✓ Accept (A)")
         self.press("A")
         self.assertEqual(verdicts(self.node)[1], "accepted")
 
