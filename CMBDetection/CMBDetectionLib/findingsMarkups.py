@@ -107,10 +107,9 @@ def ownPosition(node, index) -> tuple[float, float, float]:
     return tuple(node.GetNthControlPointPosition(index))
 
 
-def worldPosition(node, number) -> tuple[float, float, float] | None:
-    """Return the position of an item in world RAS mm, parent transforms applied; None if it is not shown."""
-    ids = itemIds(node)
-    return tuple(node.GetNthControlPointPositionWorld(ids.index(number))) if number in ids else None
+def worldPositions(node) -> dict[int, tuple[float, float, float]]:
+    """Return the position of every item on screen in world RAS mm, parent transforms applied."""
+    return {number: tuple(node.GetNthControlPointPositionWorld(index)) for index, number in enumerate(itemIds(node))}
 
 
 def isMoved(node, index, item) -> bool:

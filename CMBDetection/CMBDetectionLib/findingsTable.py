@@ -4,7 +4,7 @@ import qt
 from microbleeds.review_files import ACCEPTED, REJECTED
 from slicer.i18n import tr as _
 
-from .findingsMarkups import worldPosition
+from . import findingsMarkups
 
 _ID_ROLE = qt.Qt.UserRole
 _STATUS_COLORS = {ACCEPTED: "#2e9e4f", REJECTED: "#c0504d"}
@@ -34,8 +34,9 @@ def fillTable(table, session):
     table.blockSignals(True)
     try:
         table.setRowCount(len(items))
+        places = findingsMarkups.worldPositions(session.node) if items else {}
         for row, item in enumerate(items):
-            _fillRow(table, row, item, worldPosition(session.node, item.id))
+            _fillRow(table, row, item, places.get(item.id, item.position_ras))
         numbers = [item.id for item in items]
         table.clearSelection()
         current = session.current if session is not None else 0
@@ -56,7 +57,7 @@ def selectedNumber(table) -> int:
 def _fillRow(table, row, item, place):
     statusTexts = {ACCEPTED: _("✓ accepted"), REJECTED: _("✗ rejected")}
     texts = (str(item.id), _number(item.probability, 2), _number(item.diameter_mm or None, 1),
-             _placeText(place or item.position_ras), statusTexts.get(item.verdict, _("open")))
+             _placeText(place), statusTexts.get(item.verdict, _("open")))
     for column, text in enumerate(texts):
         cell = table.item(row, column)
         if cell is None:

@@ -296,7 +296,7 @@ class Panel(VTKObservationMixin):
         self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
         if self._session is not None and self._session.node is session.node:
             self._session.show(0)
-            self._goOn()
+            self._showNextOpen()
 
     def _updateDetectButton(self):
         running = self._run is not None
@@ -443,7 +443,10 @@ class Panel(VTKObservationMixin):
     def _show(self, number):
         """Make an item the current one and bring the slice views there."""
         self._session.show(number)
-        place = findingsMarkups.worldPosition(self._session.node, number)
+        self._jump(number)
+
+    def _jump(self, number):
+        place = findingsMarkups.worldPositions(self._session.node).get(number)
         if place is not None:
             sliceViews.showPosition(place, self._session.volumeNode)
         self._updateReviewButtons()
@@ -463,24 +466,31 @@ class Panel(VTKObservationMixin):
 
     def _judge(self, verdict):
         """Give the current item a verdict and go on to the next open one."""
-        session = self._session
-        session.act(review_log.VERDICT, session.current, verdict)
-        self._judged = session.current
+        self._judged = self._session.current
         self._setMessage("")
-        self._goOn()
+        self._actAndGoOn(review_log.VERDICT, verdict)
 
-    def _goOn(self):
-        """Show the next open item, round the table; stay if there is none."""
-        session = self._session
-        numbers = [item.id for item in session.items]
-        start = numbers.index(session.current) + 1 if session.current in numbers else 0
-        open_ = {item.id for item in session.items if item.verdict == UNDECIDED}
-        following = next((number for number in numbers[start:] + numbers[:start] if number in open_), None)
+    def _actAndGoOn(self, action, value=None):
+        """Do something with the current item, and show the next open one; stay if there is none."""
+        session, following = self._session, self._nextOpen()
+        session.act(action, session.current, value, then=following)
         if following is not None:
-            self._showAndSelect(following)
+            self._jump(following)
         elif session.nextRing() is not None:
             self._setMessage(_("All on screen are judged. {key} shows the next less probable ones.").format(
                 key=self._keyMap.key("misses") or _("A lower threshold")))
+
+    def _nextOpen(self) -> int | None:
+        """Return the next open item but the current one, round the table."""
+        items, current = self._session.items, self._session.current
+        start = next((index + 1 for index, item in enumerate(items) if item.id == current), 0)
+        return next((item.id for item in items[start:] + items[:start]
+                     if item.verdict == UNDECIDED and item.id != current), None)
+
+    def _showNextOpen(self):
+        following = self._nextOpen()
+        if following is not None:
+            self._showAndSelect(following)
 
     def _onAddClicked(self, checked=False):
         """Add a microbleed where the reader points; where there is a finding already, only when asked twice."""
@@ -498,7 +508,7 @@ class Panel(VTKObservationMixin):
             return
         self._judged = session.current
         self._setMessage("")
-        self._showAndSelect(session.current)
+        self._jump(session.current)
 
     def _onRemoveClicked(self, checked=False):
         self._session.act(review_log.REMOVED, self._session.current)
@@ -512,15 +522,15 @@ class Panel(VTKObservationMixin):
         except ValueError as error:
             self._setMessage(str(error))
             return
-        self._showAndSelect(session.current)
+        self._jump(session.current)
 
     def _onUndoClicked(self, checked=False):
         self._session.undo()
-        self._showAndSelect(self._session.current)
+        self._jump(self._session.current)
 
     def _onRedoClicked(self, checked=False):
         self._session.redo()
-        self._showAndSelect(self._session.current)
+        self._jump(self._session.current)
 
     def _onReaderEdited(self):
         reviewSession.setReaderName(self.ui.readerEdit.text.strip())
@@ -542,8 +552,7 @@ class Panel(VTKObservationMixin):
         elif name.startswith(MIMIC):
             self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
         elif name == "skip" and session.item(session.current) is not None:
-            session.act(review_log.SKIPPED, session.current)
-            self._goOn()
+            self._actAndGoOn(review_log.SKIPPED)
         elif name in ("next", "previous"):
             self._step(1 if name == "next" else -1)
         elif name == "comment" and ui.commentEdit.isEnabled():
@@ -563,7 +572,7 @@ class Panel(VTKObservationMixin):
             return
         self._setMessage("")
         self._session.setThreshold(threshold)
-        self._goOn()
+        self._showNextOpen()
 
     def _step(self, direction):
         """Show the next or previous item, judged or not, round the table."""

@@ -11,10 +11,10 @@ from microbleeds import review_log
 from microbleeds.components import equivalent_diameter_mm
 from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
-from microbleeds.read_write import files_sha256
+from microbleeds.read_write import files_sha256, write_text
 from microbleeds.review_files import REJECTED
 from microbleeds.review_log import Event, detection_value, extended, replay, shown_items
-from microbleeds.review_sidecar import Sidecar, write_sidecar
+from microbleeds.review_sidecar import Sidecar, sidecar_text
 from slicer.i18n import tr as _
 
 from . import findingsMarkups, findingsOutline, reviewStore
@@ -92,22 +92,24 @@ class ReviewSession:
 
     # Actions
 
-    def act(self, action, number=0, value=None):
-        """Do one thing.
+    def act(self, action, number=0, value=None, then=None):
+        """Do one thing, and have finding `then` on screen after it (None: the same one).
 
         Raises
         ------
         ValueError
             If it cannot be done; nothing has changed.
         """
-        self._actAll([(action, number, value)])
+        self._actAll([(action, number, value)], then)
 
-    def _actAll(self, actions):
+    def _actAll(self, actions, then=None):
         seconds = round(time.monotonic() - self._shownAt, 2)
         at, reader = datetime.now(timezone.utc).isoformat(timespec="seconds"), readerName()
         events, state = self._sidecar.events, self.state
         for action, number, value in actions:
             events, state = extended(events, Event(at, reader, action, number, value, seconds))
+        if then is not None:
+            self._turnTo(then)
         self._become(replace(self._sidecar, events=events, reader=reader), state)
 
     def isBright(self) -> bool:
@@ -125,8 +127,7 @@ class ReviewSession:
         place, region, diameterMm = self._focus(worldRas)
         number = self.state.next_id
         findingsOutline.showRegion(self.node, number, region)
-        self.current = number
-        self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm})
+        self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm}, then=number)
 
     def move(self, number, worldRas):
         """Move an item to the darkest voxel near a world position (QSM: the brightest); its outline stays.
@@ -173,16 +174,17 @@ class ReviewSession:
 
     def _step(self, action, event):
         if event is not None:
-            self.current = event.finding
-            self.act(action, event.finding)
+            self.act(action, event.finding, then=event.finding)
 
     def show(self, number):
         """Say which finding is on screen; its time begins, and a review that is gone on with begins there."""
         if number != self.current:
-            self.current = number
-            self._shownAt = time.monotonic()
-            self._keep()
-            self._save()
+            self._turnTo(number)
+            self._save(self._keep())
+
+    def _turnTo(self, number):
+        self.current = number
+        self._shownAt = time.monotonic()
 
     def setThreshold(self, threshold):
         """Show undecided candidates of this probability or more; those that were judged stay.
@@ -272,23 +274,26 @@ class ReviewSession:
 
     def _become(self, sidecar, state):
         self._sidecar, self.state = sidecar, state
-        self._keep()
+        text = self._keep()
         self.mirror()
-        self._save()
+        self._save(text)
         self._onChanged()
 
-    def _keep(self):
+    def _keep(self) -> str:
+        """Keep the review in the scene; return its text."""
         self._sidecar = replace(self._sidecar, current=self.current)
-        reviewStore.keepInScene(self.node, self._sidecar)
+        text = sidecar_text(self._sidecar)
+        reviewStore.keepInScene(self.node, text)
+        return text
 
-    def _save(self):
+    def _save(self, text):
         """Write the sidecar, once a reader has done something."""
         if not any(item.touched for item in self.state.items) and not self._place.exists():
             return
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._saveRegions()
-            write_sidecar(self._place, self._sidecar)
+            write_text(self._place, text)
             self.problem = ""
         except OSError as error:
             logging.warning("CMBDetection: autosave failed: %s", error)
@@ -327,5 +332,5 @@ def _started(volumeNode, sidecar, onChanged):
     node = findingsMarkups.createFindingsNode(volumeNode)
     session = ReviewSession(node, sidecar, onChanged)
     session.mirror()
-    reviewStore.keepInScene(node, sidecar)
+    reviewStore.keepInScene(node, sidecar_text(sidecar))
     return session

@@ -9,7 +9,7 @@ import slicer
 from microbleeds.errors import InputError
 from microbleeds.outputs import FILE_NAMES
 from microbleeds.review_files import FILE_NAME
-from microbleeds.review_sidecar import read_sidecar, sidecar_from_json, sidecar_places, sidecar_to_json
+from microbleeds.review_sidecar import read_sidecar, sidecar_from_json, sidecar_places
 
 from .volumeNodes import digestOf, imageFileOf
 
@@ -46,14 +46,14 @@ def labelsBeside(path) -> Path:
     return path.with_name(path.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format(""))
 
 
-def keepInScene(node, sidecar):
-    """Keep a sidecar in the scene with its findings node, so that it is saved with it."""
+def keepInScene(node, text):
+    """Keep the text of a sidecar in the scene with its findings node, so that it is saved with it."""
     textNode = node.GetNodeReference(_LOG_ROLE)
     if textNode is None:
         textNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{node.GetName()} review")
         textNode.SetHideFromEditors(True)
         node.SetNodeReferenceID(_LOG_ROLE, textNode.GetID())
-    textNode.SetText(json.dumps(sidecar_to_json(sidecar)))
+    textNode.SetText(text)
 
 
 def fromScene(node):

@@ -7,7 +7,7 @@ It holds ``schema_version``, ``input`` (``name`` and ``sha256`` of the image bes
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,7 @@ def read_review(path: Path) -> Review:
 
 def review_to_json(review: Review) -> dict[str, Any]:
     """Return a review as plain dicts and lists, ready for JSON."""
-    findings = [{**asdict(finding), "position_ras": list(finding.position_ras)} for finding in review.findings]
+    findings = [{**vars(finding), "position_ras": list(finding.position_ras)} for finding in review.findings]
     return {"schema_version": SCHEMA_VERSION,
             "input": {"name": review.input_name, "sha256": review.input_sha256, "modality": review.modality},
             "reader": review.reader, "findings": findings}

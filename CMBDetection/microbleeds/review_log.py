@@ -8,7 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -205,7 +205,8 @@ def review_of(state: ReviewState, threshold: float, input_name: str, input_sha25
 
 def events_to_json(events: Iterable[Event]) -> list[dict[str, Any]]:
     """Return events as plain dicts, ready for JSON."""
-    return [asdict(event) for event in events]
+    # not `asdict`, which copies all candidates of a detection
+    return [dict(vars(event)) for event in events]
 
 
 def events_from_json(content: Any, name: str) -> tuple[Event, ...]:

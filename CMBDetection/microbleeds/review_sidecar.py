@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .read_write import scan_stem, write_json
+from .read_write import scan_stem, write_text
 from .review_files import FILE_NAME, review_from_json, review_to_json
 from .review_log import Event, events_from_json, events_to_json, replay, review_of
 
@@ -90,6 +90,11 @@ def sidecar_from_json(content: Any, name: str) -> Sidecar:
     return Sidecar(events, review.input_name, review.input_sha256, digest, review.reader, threshold, current)
 
 
+def sidecar_text(sidecar: Sidecar) -> str:
+    """Return what `write_sidecar` writes; in one line, because indenting takes several times as long."""
+    return json.dumps(sidecar_to_json(sidecar), ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     """Write a sidecar beside and rename it, so that the former one is there until the new one is complete.
 
@@ -98,7 +103,7 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     OSError
         If it cannot be written.
     """
-    write_json(path, sidecar_to_json(sidecar))
+    write_text(path, sidecar_text(sidecar))
 
 
 def read_sidecar(path: Path) -> Sidecar:

@@ -126,7 +126,7 @@ def expectedPositions(volume):
 
 
 def worldPositions(node):
-    return np.array([findingsMarkups.worldPosition(node, number) for number in findingsMarkups.itemIds(node)])
+    return np.array(list(findingsMarkups.worldPositions(node).values()))
 
 
 def findingsNode():

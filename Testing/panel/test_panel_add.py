@@ -69,7 +69,7 @@ class AddTest(PanelTestCase):
         self.pointAt(self.place(FOCUS) + [25, 0, 0])
         self.panel.ui.addButton.click()
         np.testing.assert_allclose(self.items()[4].position_ras, self.place(FOCUS), atol=1e-6)
-        np.testing.assert_allclose(findingsMarkups.worldPosition(self.node, 4), self.place(FOCUS) + [25, 0, 0],
+        np.testing.assert_allclose(findingsMarkups.worldPositions(self.node)[4], self.place(FOCUS) + [25, 0, 0],
                                    atol=1e-5)
 
     def test_onAFindingOnlyWhenAskedTwice(self):

@@ -1,0 +1,113 @@
+"""How long the panel takes for a jump, a verdict, an undo and a step of the slider, with many findings.
+
+    python Testing/Benchmarks/review_speed.py [--findings 200] [--actions 400]
+
+On the headless Slicer (`Testing/Headless`), on a volume of 256 × 256 × 80 voxels with a file, so that autosave is in
+it; drawing is not. Medians and 95th percentiles in ms. Goals: jump ≤ 100 ms, verdict ≤ 50 ms.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+_ROOT = Path(__file__).resolve().parents[2]
+sys.path[:1] = [str(_ROOT / "CMBDetection"), str(_ROOT / "Testing"), str(Path(__file__).resolve().parent)]
+
+from Headless.start import start, stop  # noqa: E402
+
+start()
+
+import numpy as np  # noqa: E402
+import qt  # noqa: E402
+import slicer  # noqa: E402
+from benchmark_tools import markdown_table  # noqa: E402
+from CMBDetectionLib import reviewSession  # noqa: E402
+from CMBDetectionLib.panel import Panel  # noqa: E402
+from CMBDetectionLib.volumeNodes import ijkToRas  # noqa: E402
+from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance  # noqa: E402
+from microbleeds.read_write import write_label_map  # noqa: E402
+from microbleeds.volume import Volume  # noqa: E402
+
+SHAPE_IJK, SPACING_MM = (256, 256, 80), (0.9, 0.9, 2.0)
+
+
+def main():
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--findings", type=int, default=200)
+    parser.add_argument("--actions", type=int, default=400)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), options)
+    print(f"{options.findings} findings, {options.actions} actions each, {os.cpu_count()} cores\n")
+    print(markdown_table(("action", "median ms", "95 % of them under ms", "longest ms"), rows))
+    stop()
+
+
+def measure(folder, options):
+    """Return the rows of the table."""
+    parent = slicer.qMRMLWidget()
+    panel, volume = _panel(parent, folder)
+    _addFindings(panel, volume, folder, options.findings)
+    ui, rng = panel.ui, np.random.default_rng(0)
+    rows = [_row("jump to a finding", options.actions,
+                 lambda n: ui.findingsTable.selectRow(int(rng.integers(options.findings)))),
+            _row("verdict, autosaved, and on", options.actions,
+                 lambda n: (ui.acceptButton if n % 3 else ui.rejectButton).click()),
+            _row("undo", options.actions, lambda n: ui.undoButton.click()),
+            _row("step of the threshold slider", options.actions,
+                 lambda n: setattr(ui.thresholdSlider, "value", 0.3 + 0.01 * (n % 60)))]
+    panel.cleanup()
+    return rows
+
+
+def _row(name, count, act):
+    milliseconds = []
+    for number in range(count):
+        began = time.perf_counter()
+        act(number)
+        slicer.app.processEvents()
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return [name, *(f"{value:.0f}" for value in (np.median(milliseconds), np.quantile(milliseconds, 0.95),
+                                                 max(milliseconds)))]
+
+
+def _panel(parent, folder):
+    parent.setLayout(qt.QVBoxLayout())
+    parent.setMRMLScene(slicer.mrmlScene)
+    panel = Panel(parent.layout(), models=[("none", "none")])
+    matrix = np.diag([*SPACING_MM, 1.0])
+    voxels = np.random.default_rng(1).normal(300, 20, SHAPE_IJK[::-1]).astype(np.float32)
+    path = folder / "scan.nii.gz"
+    slicer.util.exportNode(slicer.util.addVolumeFromArray(voxels, matrix, "scan"), str(path))
+    volume = slicer.util.loadVolume(str(path))
+    parent.show()
+    panel.ui.inputSelector.setCurrentNode(volume)
+    return panel, volume
+
+
+def _addFindings(panel, volume, folder, count):
+    rng = np.random.default_rng(2)
+    labels = np.zeros(SHAPE_IJK, np.int32)
+    findings, affine = [], ijkToRas(volume)
+    for number in range(1, count + 1):
+        voxel = rng.integers(4, np.array(SHAPE_IJK) - 4)
+        labels[tuple(slice(at - 1, at + 2) for at in voxel)] = number
+        place = tuple((affine @ [*voxel, 1])[:3].tolist())
+        findings.append(Finding(number, place, 0.99 - 0.6 * number / count, 0.9, 43.7, 4.4, (place, place),
+                                Extrema(0.0, 0.0, place, place)))
+    provenance = Provenance("scan.nii.gz", "", "gre", "given", "none", "", "balanced", SHAPE_IJK, SPACING_MM,
+                            {"classify": {"threshold": 0.3}}, {}, {})
+    write_label_map(folder / "labels.nii.gz", Volume(labels, affine))
+    session = reviewSession.begin(volume, lambda: None)
+    session.detected(DetectionResult(tuple(findings), provenance), folder / "labels.nii.gz", 0.3)
+    panel.ui.findingsSelector.setCurrentNode(session.node)
+
+
+if __name__ == "__main__":
+    main()
