@@ -598,8 +598,7 @@ class Panel(VTKObservationMixin):
         """Show the keys in the legend and on the buttons of the verdicts."""
         keysTable.fill(self.ui.keysTable, self._keyMap)
         for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
-                                   ("reject", self.ui.rejectButton, _("✗ Reject")),
-                                   ("reset", self.ui.resetButton, _("Reset"))):
+                                   ("reject", self.ui.rejectButton, _("✗ Reject"))):
             key = self._keyMap.key(name)
             button.setText(f"{text} ({key})" if key else text)
 

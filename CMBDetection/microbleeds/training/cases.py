@@ -117,6 +117,10 @@ def prepare_cases(scans: Sequence[LabelledScan], folder: Path, jobs: int | None,
                 for done, future in enumerate(as_completed(futures), 1):
                     future.result()
                     tell(futures[future].name, done, len(scans))
+            except InputError:
+                # cases in work become whole; a cancel cannot wait for them
+                pool.shutdown(cancel_futures=True)
+                raise
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
