@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import InputError
 from .findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenance
-from .read_write import staging_folder, write_json, write_label_map, write_text
+from .read_write import read_json, staging_folder, write_json, write_label_map, write_text
 from .volume import Volume
 
 SCHEMA_VERSION = "1.0"
@@ -123,13 +123,7 @@ def read_result(path: str | Path) -> DetectionResult:
         If it cannot be read, or see `result_from_json`.
     """
     path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
-    except ValueError:
-        raise InputError(f"{path.name} is not JSON or is damaged; run the detection again.") from None
-    return result_from_json(content, path.name)
+    return result_from_json(read_json(path, "run the detection again"), path.name)
 
 
 def findings_table(result: DetectionResult) -> str:

@@ -181,6 +181,22 @@ def files_sha256(files: Sequence[Path]) -> str:
     return hashlib.sha256(b"".join(sorted(digest.digest() for digest in digests))).hexdigest()
 
 
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file that this program has written.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened, or is not JSON; then `remedy` says what to do.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
+    except ValueError:
+        raise InputError(f"{path.name} is not JSON or is damaged; {remedy}.") from None
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON, atomically; NaN and infinity are refused, because JSON has none."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

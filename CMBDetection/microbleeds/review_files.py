@@ -5,7 +5,6 @@ It holds ``schema_version``, ``input`` (``name`` and ``sha256`` of the image bes
 (``S_desc-cmb_dseg.nii.gz``, value = id) it is one labelled case that can be trained on.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .read_write import write_json
+from .read_write import read_json, write_json
 
 SCHEMA_VERSION = "1.0"
 """The first number changes when a reader of the old files would misread the new ones."""
@@ -103,13 +102,7 @@ def read_review(path: Path) -> Review:
     InputError
         If it cannot be read, or see `review_from_json`.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
-    except ValueError:
-        raise InputError(f"{path.name} is not JSON or is damaged; export the review again.") from None
-    return review_from_json(content, path.name)
+    return review_from_json(read_json(path, "export the review again"), path.name)
 
 
 def review_to_json(review: Review) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .read_write import scan_stem, write_text
+from .read_write import read_json, scan_stem, write_text
 from .review_files import FILE_NAME, review_from_json, review_to_json
 from .review_log import Event, events_from_json, events_to_json, replay, review_of
 
@@ -114,13 +114,7 @@ def read_sidecar(path: Path) -> Sidecar:
     InputError
         If it cannot be read, or see `sidecar_from_json`.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
-    except ValueError:
-        raise InputError(f"{path.name} is not JSON or is damaged; take it from a backup.") from None
-    return sidecar_from_json(content, path.name)
+    return sidecar_from_json(read_json(path, "take it from a backup"), path.name)
 
 
 def sidecar_places(image: Path, digest: str) -> tuple[Path, Path]:
