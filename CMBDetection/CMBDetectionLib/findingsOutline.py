@@ -90,7 +90,7 @@ def showRegion(findingsNode, number, voxels):
 
 
 def regionsOf(findingsNode, numbers):
-    """Return the outlines of these numbers as (k, j, i) int32 array on the grid of the volume."""
+    """Return the outlines of these numbers as (k, j, i) int32 array on the grid of the volume; a second for many."""
     volumeNode, node = findingsNode.GetNodeReference(VOLUME_ROLE), findingsNode.GetNodeReference(OUTLINE_ROLE)
     regions = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.int32)
     if node is None:
@@ -146,16 +146,15 @@ def colorOutlines(findingsNode, items):
             segment.SetColor(*_COLORS[verdict])
 
 
-def writeRegions(findingsNode, path, numbers):
-    """Write the outlines of these numbers as a label map on the grid of the volume.
+def writeRegions(volumeNode, regions, path):
+    """Write a (k, j, i) array of numbers as a label map on the grid of the volume.
 
     Raises
     ------
     OSError
         If it cannot be written.
     """
-    volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
-    write_label_map(path, Volume(regionsOf(findingsNode, numbers).T, ijkToRas(volumeNode)))
+    write_label_map(path, Volume(regions.T, ijkToRas(volumeNode)))
 
 
 def _segments(node) -> dict:

@@ -292,7 +292,7 @@ class Panel(VTKObservationMixin):
                 slicer.mrmlScene.RemoveNode(session.node)
             raise
         if self._parameterNode.inputVolume is volume:
-            self._parameterNode.findings = session.node
+            self._take(session)
         self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
         if self._session is not None and self._session.node is session.node:
             self._session.show(0)
@@ -333,6 +333,13 @@ class Panel(VTKObservationMixin):
                 except InputError as error:
                     self._setMessage(str(error))
             self._observeFindings()
+        self._onReviewChanged()
+
+    def _take(self, session):
+        """Show a review that was begun just now."""
+        self._session = session
+        self._observeFindings()
+        self._parameterNode.findings = session.node
         self._onReviewChanged()
 
     def _observeFindings(self):
@@ -629,9 +636,9 @@ class Panel(VTKObservationMixin):
             self._setMessage(str(error))
             return
         self._offer = None
-        self._parameterNode.findings = session.node
-        if self._session.current:
-            self._showAndSelect(self._session.current)
+        self._take(session)
+        if session.current:
+            self._showAndSelect(session.current)
 
 
 def _threshold(result) -> float:

@@ -65,6 +65,7 @@ class ReviewSession:
         self._mirroring = False
         self._shownAt = time.monotonic()
         self._place = reviewStore.placeOf(self.volumeNode, sidecar.voxels_sha256)
+        self._regions = None
         self._savedRegions = None
 
     @property
@@ -126,6 +127,9 @@ class ReviewSession:
         """
         place, region, diameterMm = self._focus(worldRas)
         number = self.state.next_id
+        regions = self._allRegions()
+        regions[regions == number] = 0
+        regions[tuple(region.T[::-1])] = number
         findingsOutline.showRegion(self.node, number, region)
         self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm}, then=number)
 
@@ -215,11 +219,12 @@ class ReviewSession:
         value = detection_value(result, self.state)
         numbers = {candidate["label"]: candidate["id"] for candidate in value["candidates"]}
         regions = findingsOutline.readRegions(self.volumeNode, labelPath, numbers)
-        former = findingsOutline.regionsOf(self.node, [item.id for item in self.state.items
-                                                       if item.touched and item.id not in numbers.values()])
+        former = self._regionsOfItems([item.id for item in self.state.items
+                                       if item.touched and item.id not in numbers.values()])
         before = {item.id for item in self.state.items if item.touched and not item.added_by_reader}
         self._sidecar = replace(self._sidecar, threshold=threshold)
-        findingsOutline.showRegions(self.node, np.where(regions > 0, regions, former))
+        self._regions = np.where(regions > 0, regions, former)
+        findingsOutline.showRegions(self.node, self._regions)
         self._savedRegions = None
         self.act(review_log.DETECTED, 0, value)
         orphans = [item.id for item in self.state.items if item.id in before and item.added_by_reader]
@@ -303,8 +308,19 @@ class ReviewSession:
     def _saveRegions(self):
         numbers = tuple(item.id for item in self.state.items)
         if numbers != self._savedRegions and self.volumeNode is not None:
-            findingsOutline.writeRegions(self.node, reviewStore.labelsBeside(self._place), numbers)
+            findingsOutline.writeRegions(self.volumeNode, self._regionsOfItems(numbers),
+                                         reviewStore.labelsBeside(self._place))
             self._savedRegions = numbers
+
+    def _allRegions(self):
+        """Return the regions as (k, j, i) array of ids, kept because reading them out of the outlines takes long."""
+        if self._regions is None:
+            self._regions = findingsOutline.regionsOf(self.node, [item.id for item in self.state.items])
+        return self._regions
+
+    def _regionsOfItems(self, numbers):
+        regions = self._allRegions()
+        return np.where(np.isin(regions, list(numbers)), regions, 0).astype(np.int32)
 
 
 def open_(node, onChanged):

@@ -3,7 +3,8 @@
     python Testing/Benchmarks/review_speed.py [--findings 200] [--actions 400]
 
 On the headless Slicer (`Testing/Headless`), on a volume of 256 × 256 × 80 voxels with a file, so that autosave is in
-it; drawing is not. Medians and 95th percentiles in ms. Goals: jump ≤ 100 ms, verdict ≤ 50 ms.
+it; drawing is not. The longest verdict is the first after opening a scene, which reads all outlines once. Goals: jump
+≤ 100 ms, verdict ≤ 50 ms.
 """
 
 import argparse
