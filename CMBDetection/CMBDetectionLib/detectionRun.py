@@ -116,4 +116,3 @@ def exportVolume(volumeNode, folder: Path) -> Path:
         raise OSError(_("The volume {name} could not be written to {folder}; check that the disk is not full.").format(
             name=volumeNode.GetName(), folder=folder))
     return path
-

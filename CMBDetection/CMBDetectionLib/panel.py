@@ -9,7 +9,7 @@ from microbleeds import review_log
 from microbleeds.errors import InputError
 from microbleeds.model_folders import detection_models
 from microbleeds.outputs import read_result
-from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
+from microbleeds.review_files import ACCEPTED, CERTAINTIES, REJECTED, UNDECIDED
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
@@ -340,26 +340,22 @@ class Panel(VTKObservationMixin):
         self._session = session
         self._observeFindings()
         self._parameterNode.findings = session.node
-        self._onReviewChanged()
 
     def _observeFindings(self):
         markups = slicer.vtkMRMLMarkupsNode
         self.removeObservers(self._onFindingsModified)
-        self.removeObservers(self._onFindingsTransformed)
+        self.removeObservers(self._onReviewChanged)
         if self._session is not None:
             for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
                           markups.PointEndInteractionEvent):
                 self.addObserver(self._session.node, event, self._onFindingsModified)
             self.addObserver(self._session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-                             self._onFindingsTransformed)
+                             self._onReviewChanged)
 
     def _onFindingsModified(self, caller=None, event=None):
         self._session.adopt()
 
-    def _onFindingsTransformed(self, caller=None, event=None):
-        self._onReviewChanged()
-
-    def _onReviewChanged(self):
+    def _onReviewChanged(self, caller=None, event=None):
         session = self._session
         fillTable(self.ui.findingsTable, session)
         self.ui.summaryLabel.setText(reviewTexts.summary(session.items) if session is not None
@@ -450,13 +446,13 @@ class Panel(VTKObservationMixin):
     def _show(self, number):
         """Make an item the current one and bring the slice views there."""
         self._session.show(number)
+        self._updateReviewButtons()
         self._jump(number)
 
     def _jump(self, number):
         place = findingsMarkups.worldPositions(self._session.node).get(number)
         if place is not None:
             sliceViews.showPosition(place, self._session.volumeNode)
-        self._updateReviewButtons()
 
     def _showAndSelect(self, number):
         self._show(number)
@@ -549,13 +545,12 @@ class Panel(VTKObservationMixin):
         session, ui = self._session, self.ui
         buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
                    "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton}
-        certainties = {"definite": "definite", "possible": "possible"}
         if name in buttons:
             buttons[name].click()
         elif session is None:
             return
-        elif name in certainties:
-            self._qualify(review_log.CERTAINTY, certainties[name])
+        elif name in CERTAINTIES:
+            self._qualify(review_log.CERTAINTY, name)
         elif name.startswith(MIMIC):
             self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
         elif name == "skip" and session.item(session.current) is not None:

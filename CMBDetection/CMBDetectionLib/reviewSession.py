@@ -35,13 +35,6 @@ def setReaderName(name):
     qt.QSettings().setValue(_READER_SETTING, name)
 
 
-def newSidecar(volumeNode) -> Sidecar:
-    """Return a review of a volume in which nothing has happened yet."""
-    image = imageFileOf(volumeNode)
-    return Sidecar((), image.name if image is not None else volumeNode.GetName(),
-                   files_sha256([image]) if image is not None else "", digestOf(volumeNode), readerName(), 0.0)
-
-
 class ReviewSession:
     """The review that belongs to a findings node; `onChanged()` is called after every action.
 
@@ -113,7 +106,7 @@ class ReviewSession:
             self._turnTo(then)
         self._become(replace(self._sidecar, events=events, reader=reader), state)
 
-    def isBright(self) -> bool:
+    def _isBright(self) -> bool:
         """Whether microbleeds are bright on the volume."""
         return self.state.provenance is not None and self.state.provenance["modality"] == "qsm"
 
@@ -163,8 +156,8 @@ class ReviewSession:
         volume, place = volumeOf(self.volumeNode), np.array(ownRas(self.volumeNode, worldRas))
         if not len(voxels_within(volume, place, 0.0)[0]):
             raise ValueError(_("The crosshair is outside the volume."))
-        region = grow_region(volume, place, self.isBright())
-        center = voxel_to_ras(volume, focus_voxel(volume, place, self.isBright()))
+        region = grow_region(volume, place, self._isBright())
+        center = voxel_to_ras(volume, focus_voxel(volume, place, self._isBright()))
         diameterMm = equivalent_diameter_mm(len(region) * volume.voxel_volume_mm3)
         return tuple(center.tolist()), region, float(diameterMm)
 
@@ -223,9 +216,7 @@ class ReviewSession:
                                        if item.touched and item.id not in numbers.values()])
         before = {item.id for item in self.state.items if item.touched and not item.added_by_reader}
         self._sidecar = replace(self._sidecar, threshold=threshold)
-        self._regions = np.where(regions > 0, regions, former)
-        findingsOutline.showRegions(self.node, self._regions)
-        self._savedRegions = None
+        self.showRegions(np.where(regions > 0, regions, former))
         self.act(review_log.DETECTED, 0, value)
         orphans = [item.id for item in self.state.items if item.id in before and item.added_by_reader]
         if not orphans:
@@ -233,6 +224,11 @@ class ReviewSession:
         return _("Not found again, kept as the reader's: {numbers}.").format(numbers=", ".join(map(str, orphans)))
 
     # Scene and file
+
+    def showRegions(self, regions):
+        """Make the regions those of a (k, j, i) array of ids."""
+        self._regions, self._savedRegions = regions, None
+        findingsOutline.showRegions(self.node, regions)
 
     def mirror(self):
         """Show the review in the scene."""
@@ -330,7 +326,10 @@ def open_(node, onChanged):
 
 def begin(volumeNode, onChanged):
     """Return the session of a new findings node for a volume."""
-    return _started(volumeNode, newSidecar(volumeNode), onChanged)
+    image = imageFileOf(volumeNode)
+    return _started(volumeNode, Sidecar(
+        (), image.name if image is not None else volumeNode.GetName(),
+        files_sha256([image]) if image is not None else "", digestOf(volumeNode), readerName(), 0.0), onChanged)
 
 
 def resume(volumeNode, sidecar, onChanged):
@@ -339,7 +338,7 @@ def resume(volumeNode, sidecar, onChanged):
     labels = reviewStore.labelsBeside(session.place)
     if labels.exists():
         regions = findingsOutline.readRegions(volumeNode, labels, {item.id: item.id for item in session.state.items})
-        findingsOutline.showRegions(session.node, regions)
+        session.showRegions(regions)
         session.mirror()
     return session
 

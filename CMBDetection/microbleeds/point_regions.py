@@ -38,8 +38,7 @@ def voxels_within(volume: Volume, centre_ras: np.ndarray, radius_mm: float) -> t
 def focus_voxel(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndarray:
     """Return the voxel (3,) that a reader means who points at a place; parameters and zeros as of `grow_region`."""
     voxels, distance_mm, values = _around(volume, centre_ras, bright)
-    near = distance_mm <= max(SEED_MM, distance_mm.min())
-    return voxels[near][np.argmin(values[near])]
+    return voxels[_focus(distance_mm, values)]
 
 
 def _around(volume: Volume, centre_ras: np.ndarray, bright: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -49,6 +48,12 @@ def _around(volume: Volume, centre_ras: np.ndarray, bright: bool) -> tuple[np.nd
     if values[np.argmin(distance_mm)] == 0:
         return voxels, distance_mm, values
     return voxels[values != 0], distance_mm[values != 0], values[values != 0]
+
+
+def _focus(distance_mm: np.ndarray, values: np.ndarray) -> int:
+    """Return the index of the lowest of the values near enough to the place."""
+    near = np.flatnonzero(distance_mm <= max(SEED_MM, distance_mm.min()))
+    return int(near[np.argmin(values[near])])
 
 
 def grow_region(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndarray:
@@ -66,9 +71,9 @@ def grow_region(volume: Volume, centre_ras: np.ndarray, bright: bool) -> np.ndar
     bright : bool
         Microbleeds are bright (QSM) instead of dark.
     """
-    voxels, _, values = _around(volume, centre_ras, bright)
-    seed = focus_voxel(volume, centre_ras, bright)
-    depth = values[(voxels == seed).all(axis=1)][0]
+    voxels, distance_mm, values = _around(volume, centre_ras, bright)
+    focus = _focus(distance_mm, values)
+    seed, depth = voxels[focus], values[focus]
     from_seed_mm = np.linalg.norm((voxels - seed) * volume.spacing, axis=1)
     shell = (from_seed_mm >= SHELL_MM[0]) & (from_seed_mm <= SHELL_MM[1])
     level = (depth + np.median(values[shell])) / 2 if shell.any() else depth

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .findings import KEPT, DetectionResult
+from .findings import DetectionResult
 from .outputs import result_to_json
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, Review, ReviewedFinding
 
@@ -27,7 +27,7 @@ ACTIONS = (DETECTED, *UNDOABLE, SKIPPED, UNDONE, REDONE)
 TABLE_COLUMNS = ("at", "reader", "action", "finding", "value", "seconds")
 _SAME_MM = 2.0
 """A finding of another detection is the same one if it is as near as this, or within the radius of either."""
-_DAMAGED = "the file is damaged, take it from a backup"
+DAMAGED = "the file is damaged, take it from a backup"
 _CHOICES = {VERDICT: VERDICTS, CERTAINTY: CERTAINTIES, MIMIC_KIND: MIMIC_KINDS}
 
 
@@ -174,7 +174,7 @@ def detection_value(result: DetectionResult, state: ReviewState) -> dict[str, An
     ``label`` is the id within the result.
     """
     candidates = [one for one in result.candidates
-                  if one.status == KEPT or not str(one.removed_by).startswith("step3_cleanup")]
+                  if not (one.removed_by or "").startswith("step3_cleanup")]
     given = _same_ids(candidates, state.items)
     free = state.next_id
     listed = []
@@ -226,9 +226,9 @@ def events_from_json(content: Any, name: str) -> tuple[Event, ...]:
                 raise ValueError(f"event {event} has fields of the wrong type")
         replay(events)
     except KeyError as error:
-        raise InputError(f"The log of {name} has an entry without {error.args[0]!r}; {_DAMAGED}.") from None
+        raise InputError(f"The log of {name} has an entry without {error.args[0]!r}; {DAMAGED}.") from None
     except (TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"The log of {name} is not as documented ({error}); {_DAMAGED}.") from None
+        raise InputError(f"The log of {name} is not as documented ({error}); {DAMAGED}.") from None
     return events
 
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
-from .read_write import read_json, scan_stem, write_text
+from .read_write import read_json, scan_stem
 from .review_files import FILE_NAME, review_from_json, review_to_json
-from .review_log import Event, events_from_json, events_to_json, replay, review_of
+from .review_log import DAMAGED, Event, events_from_json, events_to_json, replay, review_of
 
-_DAMAGED = "the file is damaged, take it from a backup"
 _DIGITS = 8
 """Of the digest in the name of the second scan of the same file name."""
 _PLACE_DECIMALS = 4
@@ -84,26 +83,15 @@ def sidecar_from_json(content: Any, name: str) -> Sidecar:
     except KeyError as error:
         raise InputError(f"{name} has no {error.args[0]!r}: it is a finished review, not one to go on with.") from None
     except (TypeError, ValueError) as error:
-        raise InputError(f"{name} is not as documented ({error}); {_DAMAGED}.") from None
+        raise InputError(f"{name} is not as documented ({error}); {DAMAGED}.") from None
     if type(current) is not int or not isinstance(digest, str):
-        raise InputError(f"{name} has fields of the wrong type; {_DAMAGED}.")
+        raise InputError(f"{name} has fields of the wrong type; {DAMAGED}.")
     return Sidecar(events, review.input_name, review.input_sha256, digest, review.reader, threshold, current)
 
 
 def sidecar_text(sidecar: Sidecar) -> str:
-    """Return what `write_sidecar` writes; in one line, because indenting takes several times as long."""
+    """Return what is in the file; in one line, because indenting takes several times as long."""
     return json.dumps(sidecar_to_json(sidecar), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_sidecar(path: Path, sidecar: Sidecar) -> None:
-    """Write a sidecar beside and rename it, so that the former one is there until the new one is complete.
-
-    Raises
-    ------
-    OSError
-        If it cannot be written.
-    """
-    write_text(path, sidecar_text(sidecar))
 
 
 def read_sidecar(path: Path) -> Sidecar:

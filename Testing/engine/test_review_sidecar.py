@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from microbleeds import review_log
 from microbleeds.errors import InputError
+from microbleeds.read_write import write_text
 from microbleeds.review_files import ACCEPTED, read_review
 from microbleeds.review_log import Event, ReviewState, replay
-from microbleeds.review_sidecar import Sidecar, read_sidecar, sidecar_places, voxels_sha256, write_sidecar
+from microbleeds.review_sidecar import Sidecar, read_sidecar, sidecar_places, sidecar_text, voxels_sha256
 from review_phantoms import detection
 
 AT = "2026-11-23T12:00:00+00:00"
@@ -26,13 +27,13 @@ def sidecar():
 
 
 def test_what_is_read_is_what_was_written(sidecar, tmp_path):
-    write_sidecar(tmp_path / "S_desc-cmb_review.json", sidecar)
+    write_text(tmp_path / "S_desc-cmb_review.json", sidecar_text(sidecar))
     read = read_sidecar(tmp_path / "S_desc-cmb_review.json")
     assert read == sidecar and replay(read.events).to_redo == sidecar.events[2]
 
 
 def test_it_is_a_review_that_can_be_trained_on(sidecar, tmp_path):
-    write_sidecar(tmp_path / "S_desc-cmb_review.json", sidecar)
+    write_text(tmp_path / "S_desc-cmb_review.json", sidecar_text(sidecar))
     review = read_review(tmp_path / "S_desc-cmb_review.json")
     assert [(finding.id, finding.verdict) for finding in review.findings] == [(1, ACCEPTED), (2, "undecided")]
     assert (review.input_name, review.reader, review.modality) == ("S.nii.gz", "Ärztin", "gre")
@@ -40,7 +41,7 @@ def test_it_is_a_review_that_can_be_trained_on(sidecar, tmp_path):
 
 def test_a_finished_review_is_no_sidecar(sidecar, tmp_path):
     path = tmp_path / "S_desc-cmb_review.json"
-    write_sidecar(path, sidecar)
+    write_text(path, sidecar_text(sidecar))
     content = json.loads(path.read_text(encoding="utf-8"))
     del content["log"]
     path.write_text(json.dumps(content), encoding="utf-8")
@@ -52,7 +53,7 @@ def test_a_finished_review_is_no_sidecar(sidecar, tmp_path):
                                             ("log", [{"action": "verdict"}]), ("schema_version", "9.0")])
 def test_damage_is_told_with_the_name(key, value, sidecar, tmp_path):
     path = tmp_path / "S_desc-cmb_review.json"
-    write_sidecar(path, sidecar)
+    write_text(path, sidecar_text(sidecar))
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), key: value}), encoding="utf-8")
     with pytest.raises(InputError, match="S_desc-cmb_review.json"):
         read_sidecar(path)
@@ -60,7 +61,7 @@ def test_damage_is_told_with_the_name(key, value, sidecar, tmp_path):
 
 def test_cut_off_and_missing_files(sidecar, tmp_path):
     path = tmp_path / "S_desc-cmb_review.json"
-    write_sidecar(path, sidecar)
+    write_text(path, sidecar_text(sidecar))
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError, match="damaged"):
         read_sidecar(path)
@@ -70,14 +71,14 @@ def test_cut_off_and_missing_files(sidecar, tmp_path):
 
 def test_a_failed_write_leaves_the_former_one(sidecar, tmp_path, monkeypatch):
     path = tmp_path / "S_desc-cmb_review.json"
-    write_sidecar(path, sidecar)
+    write_text(path, sidecar_text(sidecar))
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError):
-        write_sidecar(path, replace(sidecar, current=1))
+        write_text(path, sidecar_text(replace(sidecar, current=1)))
     assert read_sidecar(path) == sidecar and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
