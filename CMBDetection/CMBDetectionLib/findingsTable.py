@@ -28,9 +28,8 @@ def setUpTable(table):
     table.verticalHeader().setVisible(False)
 
 
-def fillTable(table, session):
-    """Show the items of a session (None: nothing), and select the current one."""
-    items = session.items if session is not None else []
+def fillTable(table, session, items):
+    """Show items of a session (None: there are none), and select the current one."""
     table.blockSignals(True)
     try:
         table.setRowCount(len(items))

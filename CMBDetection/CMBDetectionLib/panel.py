@@ -1,23 +1,21 @@
-"""The panel: what each widget does. Detection is in detectionRun, the review in reviewSession."""
+"""The panel: volume, detection and the scene. The review's widgets are in reviewControls."""
 
 import logging
 from pathlib import Path
 
 import slicer
 import vtk
-from microbleeds import review_log
 from microbleeds.errors import InputError
 from microbleeds.model_folders import detection_models
 from microbleeds.outputs import read_result
-from microbleeds.review_files import ACCEPTED, CERTAINTIES, REJECTED, UNDECIDED
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from . import dependencies, findingsMarkups, keysTable, parameters, reviewSession, reviewStore, reviewTexts, sliceViews
+from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts
+from .combos import fillCombo, selectedValue, selectValue
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
-from .findingsTable import fillTable, selectedNumber, setUpTable
-from .reviewKeys import MIMIC, KeyMap, Shortcuts, mimicTexts
+from .reviewControls import ReviewControls
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
 _AFTER_SELECTORS = -100.0
@@ -36,23 +34,16 @@ class Panel(VTKObservationMixin):
         self._shown = (None, None)
         """Volume and findings node that the widgets show."""
         self._updating = False
-        self._session = None
-        """The review of the findings node that the widgets show."""
-        self._judged = 0
-        """Id of the finding that was judged last."""
-        self._warned = None
-        """Id and place of the finding that a new one would lie on."""
         self._offer = None
         """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
         self._lastRun = None
         """Kept until the next one: its QProcess must not die inside its own signal."""
-        self._keyMap = KeyMap()
-        self._shortcuts = Shortcuts(self._keyMap, self._runCommand)
         self.widget = slicer.util.loadUI(str(_UI_PATH))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
+        self.review = ReviewControls(self.ui, self._setMessage)
         self._setUpWidgets()
         self._connectWidgets()
         self._observeScene()
@@ -61,21 +52,12 @@ class Panel(VTKObservationMixin):
     # Set-up and end
 
     def _setUpWidgets(self):
-        for combo, choices in ((self.ui.modalityCombo, parameters.modalityChoices()),
-                               (self.ui.modelCombo, self._models),
-                               (self.ui.operatingPointCombo, parameters.operatingPointChoices())):
-            for value, text in choices:
-                combo.addItem(text, value)
+        fillCombo(self.ui.modalityCombo, parameters.modalityChoices())
+        fillCombo(self.ui.modelCombo, self._models)
+        fillCombo(self.ui.operatingPointCombo, parameters.operatingPointChoices())
         if not self._models:
             self.ui.modelCombo.addItem(_("No model installed"), "")
         self.ui.findingsSelector.addAttribute("vtkMRMLMarkupsFiducialNode", findingsMarkups.FINDINGS_ATTRIBUTE)
-        setUpTable(self.ui.findingsTable)
-        for value, text in parameters.certaintyChoices():
-            self.ui.certaintyCombo.addItem(text, value)
-        for value, text in mimicTexts().items():
-            self.ui.mimicCombo.addItem(text, value)
-        self.ui.readerEdit.setText(reviewSession.readerName())
-        self._showKeys()
         self.ui.progressBar.setVisible(False)
 
     def _connectWidgets(self):
@@ -85,23 +67,7 @@ class Panel(VTKObservationMixin):
         for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo):
             combo.connect("currentIndexChanged(int)", self._onOptionChanged)
         ui.detectButton.connect("clicked(bool)", self._onDetectClicked)
-        ui.findingsTable.connect("itemSelectionChanged()", self._onRowSelected)
-        ui.findingsTable.connect("cellClicked(int,int)", self._onRowSelected)
-        ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
-        ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
-        ui.resetButton.connect("clicked(bool)", self._onResetClicked)
-        ui.undoButton.connect("clicked(bool)", self._onUndoClicked)
-        ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.resumeButton.connect("clicked(bool)", self._onResumeClicked)
-        ui.addButton.connect("clicked(bool)", self._onAddClicked)
-        ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
-        ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
-        ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
-        ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
-        ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
-        ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
-        ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
-        ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
 
     def _observeScene(self):
         scene = slicer.vtkMRMLScene
@@ -113,8 +79,7 @@ class Panel(VTKObservationMixin):
     def enter(self):
         """Offer the volume in view if none is chosen, and let the keys act."""
         self._offerVolumeInView()
-
-        self._shortcuts.open(slicer.util.mainWindow() or self.widget.window())
+        self.review.openKeys(slicer.util.mainWindow() or self.widget.window())
 
     def _offerVolumeInView(self):
         if self._parameterNode is not None and self._parameterNode.inputVolume is None:
@@ -122,11 +87,11 @@ class Panel(VTKObservationMixin):
 
     def exit(self):
         """Give the keys back while another module is open."""
-        self._shortcuts.close()
+        self.review.closeKeys()
 
     def cleanup(self):
         """Stop a running detection and let go of keys and scene."""
-        self._shortcuts.close()
+        self.review.close()
         self._stopRun()
         self._detach()
         self.removeObservers()
@@ -186,12 +151,12 @@ class Panel(VTKObservationMixin):
             self.ui.inputSelector.setCurrentNode(node.inputVolume if node else None)
             self.ui.findingsSelector.setCurrentNode(node.findings if node else None)
             if node is not None:
-                _selectValue(self.ui.modalityCombo, node.modality)
-                _selectValue(self.ui.modelCombo, node.model)
-                _selectValue(self.ui.operatingPointCombo, node.operatingPoint)
+                selectValue(self.ui.modalityCombo, node.modality)
+                selectValue(self.ui.modelCombo, node.model)
+                selectValue(self.ui.operatingPointCombo, node.operatingPoint)
         finally:
             self._updating = False
-        self._openReview(node.findings if node else None)
+        self.review.open(node.findings if node else None)
         self._offerReview()
         self._updateDetectButton()
 
@@ -209,7 +174,7 @@ class Panel(VTKObservationMixin):
         node, ui = self._parameterNode, self.ui
         with slicer.util.NodeModify(node.parameterNode):
             node.modality, node.model, node.operatingPoint = (
-                _selectedValue(combo) for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo))
+                selectedValue(combo) for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo))
 
     def _onNodeRemoved(self, caller, event):
         if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run.volumeNode):
@@ -236,7 +201,7 @@ class Panel(VTKObservationMixin):
 
     def _startRun(self):
         node = self._parameterNode
-        options = DetectionOptions(node.modality, _selectedValue(self.ui.modelCombo), node.operatingPoint)
+        options = DetectionOptions(node.modality, selectedValue(self.ui.modelCombo), node.operatingPoint)
         self._run = DetectionRun(node.inputVolume, options, self._command, self._onProgress, self._onRunFinished)
         self._lastRun = self._run
         self._onProgress(0.0, _("Starting"))
@@ -278,13 +243,13 @@ class Panel(VTKObservationMixin):
         """Add the findings to the review of the volume; what was said about earlier ones stays."""
         volume = run.volumeNode
         result = read_result(outcome.files["findings"])
-        former = findingsMarkups.findingsNodeOf(volume)
+        former, shown = findingsMarkups.findingsNodeOf(volume), self.review.session
         if former is None:
-            session = reviewSession.begin(volume, self._onReviewChanged)
-        elif self._session is not None and self._session.node is former:
-            session = self._session
+            session = reviewSession.begin(volume, self.review.update)
+        elif shown is not None and shown.node is former:
+            session = shown
         else:
-            session = reviewSession.open_(former, self._onReviewChanged)
+            session = reviewSession.open_(former, self.review.update)
         try:
             kept = session.detected(result, outcome.files["labels"], _threshold(result))
         except OSError:
@@ -294,9 +259,14 @@ class Panel(VTKObservationMixin):
         if self._parameterNode.inputVolume is volume:
             self._take(session)
         self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
-        if self._session is not None and self._session.node is session.node:
-            self._session.show(0)
-            self._showNextOpen()
+        if self.review.session is session:
+            session.show(0)
+            self.review.showNextOpen()
+
+    def _take(self, session):
+        """Show a review that was begun just now."""
+        self.review.take(session)
+        self._parameterNode.findings = session.node
 
     def _updateDetectButton(self):
         running = self._run is not None
@@ -321,293 +291,12 @@ class Panel(VTKObservationMixin):
         self.ui.messageLabel.setText(text)
         self.ui.messageLabel.setVisible(bool(text))
 
-    # Review
-
-    def _openReview(self, node):
-        """Show the review of a findings node (None: nothing)."""
-        if self._session is None or self._session.node is not node:
-            self._session = None
-            if node is not None:
-                try:
-                    self._session = reviewSession.open_(node, self._onReviewChanged)
-                except InputError as error:
-                    self._setMessage(str(error))
-            self._observeFindings()
-        self._onReviewChanged()
-
-    def _take(self, session):
-        """Show a review that was begun just now."""
-        self._session = session
-        self._observeFindings()
-        self._parameterNode.findings = session.node
-
-    def _observeFindings(self):
-        markups = slicer.vtkMRMLMarkupsNode
-        self.removeObservers(self._onFindingsModified)
-        self.removeObservers(self._onReviewChanged)
-        if self._session is not None:
-            for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
-                          markups.PointEndInteractionEvent):
-                self.addObserver(self._session.node, event, self._onFindingsModified)
-            self.addObserver(self._session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
-                             self._onReviewChanged)
-
-    def _onFindingsModified(self, caller=None, event=None):
-        self._session.adopt()
-
-    def _onReviewChanged(self, caller=None, event=None):
-        session = self._session
-        fillTable(self.ui.findingsTable, session)
-        self.ui.summaryLabel.setText(reviewTexts.summary(session.items) if session is not None
-                                     else _("No detection yet."))
-        provenance = session.state.provenance if session is not None else None
-        self.ui.summaryLabel.setToolTip(reviewTexts.howFound(provenance) if provenance else _("Counts of the findings"))
-        self._updateThreshold()
-        self._updateSaveLabel()
-        self._updateReviewButtons()
-
-    def _updateThreshold(self):
-        slider = self.ui.thresholdSlider
-        slider.setEnabled(self._session is not None)
-        slider.blockSignals(True)
-        slider.value = self._session.threshold if self._session is not None else 0.0
-        slider.blockSignals(False)
-
-    def _onThresholdChanged(self, value):
-        if self._session is not None:
-            self._session.setThreshold(value)
-
-    def _updateSaveLabel(self):
-        session, label = self._session, self.ui.saveLabel
-        saved = session is not None and session.place.exists()
-        if session is not None and session.problem:
-            label.setText(session.problem)
-        else:
-            label.setText(_("Saved: {name}").format(name=session.place.name) if saved else _("Nothing to save yet"))
-        label.setToolTip(str(session.place) if saved else _("Every verdict is saved at once"))
-
-    def _updateReviewButtons(self):
-        session, ui = self._session, self.ui
-        item = session.item(session.current) if session is not None else None
-        ui.acceptButton.setEnabled(item is not None)
-        ui.rejectButton.setEnabled(item is not None)
-        ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
-        ui.addButton.setEnabled(session is not None)
-        ui.removeButton.setEnabled(item is not None and item.added_by_reader)
-        ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
-        ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
-        self._updateQualifiers()
-
-    def _qualified(self):
-        """Return the item that certainty, reason and comment belong to, None if there is none."""
-        if self._session is None:
-            return None
-        for number in (self._session.current, self._judged):
-            item = self._session.item(number)
-            if item is not None and item.verdict != UNDECIDED:
-                return item
-        return None
-
-    def _updateQualifiers(self):
-        item, ui = self._qualified(), self.ui
-        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
-        ui.certaintyCombo.setEnabled(item is not None)
-        ui.commentEdit.setEnabled(item is not None)
-        ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
-        _selectValue(ui.certaintyCombo, item.certainty if item else "")
-        _selectValue(ui.mimicCombo, item.mimic_kind if item else "")
-        if not ui.commentEdit.hasFocus():
-            ui.commentEdit.setText(item.comment if item else "")
-
-    def _onCertaintyChosen(self, index):
-        self._qualify(review_log.CERTAINTY, _selectedValue(self.ui.certaintyCombo))
-
-    def _onMimicChosen(self, index):
-        self._qualify(review_log.MIMIC_KIND, _selectedValue(self.ui.mimicCombo))
-
-    def _onCommentEdited(self):
-        item = self._qualified()
-        if item is not None and self.ui.commentEdit.text != item.comment:
-            self._qualify(review_log.COMMENT, self.ui.commentEdit.text)
-
-    def _qualify(self, action, value):
-        """Say something more about the finding that was judged."""
-        item = self._qualified()
-        if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
-            self._setMessage(_("Judge a finding first; a reason belongs to a rejected one."))
-            return
-        self._session.act(action, item.id, value)
-
-    def _onRowSelected(self, row=-1, column=-1):
-        """Jump when another row is selected, and again when the selected one is clicked after looking around."""
-        if self._session is not None:
-            self._show(selectedNumber(self.ui.findingsTable))
-
-    def _show(self, number):
-        """Make an item the current one and bring the slice views there."""
-        self._session.show(number)
-        self._updateReviewButtons()
-        self._jump(number)
-
-    def _jump(self, number):
-        place = findingsMarkups.worldPositions(self._session.node).get(number)
-        if place is not None:
-            sliceViews.showPosition(place, self._session.volumeNode)
-
-    def _showAndSelect(self, number):
-        self._show(number)
-        fillTable(self.ui.findingsTable, self._session)
-
-    def _onAcceptClicked(self, checked=False):
-        self._judge(ACCEPTED)
-
-    def _onRejectClicked(self, checked=False):
-        self._judge(REJECTED)
-
-    def _onResetClicked(self, checked=False):
-        self._session.act(review_log.VERDICT, self._session.current, UNDECIDED)
-
-    def _judge(self, verdict):
-        """Give the current item a verdict and go on to the next open one."""
-        self._judged = self._session.current
-        self._setMessage("")
-        self._actAndGoOn(review_log.VERDICT, verdict)
-
-    def _actAndGoOn(self, action, value=None):
-        """Do something with the current item, and show the next open one; stay if there is none."""
-        session, following = self._session, self._nextOpen()
-        session.act(action, session.current, value, then=following)
-        if following is not None:
-            self._jump(following)
-        elif session.nextRing() is not None:
-            self._setMessage(_("All on screen are judged. {key} shows the next less probable ones.").format(
-                key=self._keyMap.key("misses") or _("A lower threshold")))
-
-    def _nextOpen(self) -> int | None:
-        """Return the next open item but the current one, round the table."""
-        items, current = self._session.items, self._session.current
-        start = next((index + 1 for index, item in enumerate(items) if item.id == current), 0)
-        return next((item.id for item in items[start:] + items[:start]
-                     if item.verdict == UNDECIDED and item.id != current), None)
-
-    def _showNextOpen(self):
-        following = self._nextOpen()
-        if following is not None:
-            self._showAndSelect(following)
-
-    def _onAddClicked(self, checked=False):
-        """Add a microbleed where the reader points; where there is a finding already, only when asked twice."""
-        session, place = self._session, sliceViews.pointedAt()
-        try:
-            close = session.near(place)
-            if close is not None and self._warned != (close[1].id, place):
-                self._warned = (close[1].id, place)
-                self._setMessage(_("Finding {number} is only {distance:.1f} mm away; once more adds another "
-                                   "one.").format(number=close[1].id, distance=close[0]))
-                return
-            session.add(place)
-        except ValueError as error:
-            self._setMessage(str(error))
-            return
-        self._judged = session.current
-        self._setMessage("")
-        self._jump(session.current)
-
-    def _onRemoveClicked(self, checked=False):
-        self._session.act(review_log.REMOVED, self._session.current)
-
-    def _onMove(self):
-        session = self._session
-        if session.item(session.current) is None:
-            return
-        try:
-            session.move(session.current, sliceViews.pointedAt())
-        except ValueError as error:
-            self._setMessage(str(error))
-            return
-        self._jump(session.current)
-
-    def _onUndoClicked(self, checked=False):
-        self._session.undo()
-        self._jump(self._session.current)
-
-    def _onRedoClicked(self, checked=False):
-        self._session.redo()
-        self._jump(self._session.current)
-
-    def _onReaderEdited(self):
-        reviewSession.setReaderName(self.ui.readerEdit.text.strip())
-
-    # Keys
-
-    def _runCommand(self, name):
-        """Do what a key says."""
-        session, ui = self._session, self.ui
-        buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
-                   "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton}
-        if name in buttons:
-            buttons[name].click()
-        elif session is None:
-            return
-        elif name in CERTAINTIES:
-            self._qualify(review_log.CERTAINTY, name)
-        elif name.startswith(MIMIC):
-            self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
-        elif name == "skip" and session.item(session.current) is not None:
-            self._actAndGoOn(review_log.SKIPPED)
-        elif name in ("next", "previous"):
-            self._step(1 if name == "next" else -1)
-        elif name == "comment" and ui.commentEdit.isEnabled():
-            ui.commentEdit.setFocus()
-        elif name == "move":
-            self._onMove()
-        elif name == "misses":
-            self._searchForMisses()
-        elif name == "outline":
-            findingsMarkups.toggleVisibility(session.node)
-
-    def _searchForMisses(self):
-        """Show the next ring of improbable candidates, and the first of them."""
-        threshold = self._session.nextRing()
-        if threshold is None:
-            self._setMessage(_("All candidates are on screen."))
-            return
-        self._setMessage("")
-        self._session.setThreshold(threshold)
-        self._showNextOpen()
-
-    def _step(self, direction):
-        """Show the next or previous item, judged or not, round the table."""
-        numbers = [item.id for item in self._session.items]
-        if numbers:
-            before = -1 if direction > 0 else 0
-            here = numbers.index(self._session.current) if self._session.current in numbers else before
-            self._showAndSelect(numbers[(here + direction) % len(numbers)])
-
-    def _onKeyEdited(self, row, column):
-        self._setMessage(keysTable.take(self.ui.keysTable, row, self._keyMap))
-        self._renewKeys()
-
-    def _onResetKeysClicked(self, checked=False):
-        self._keyMap.reset()
-        self._renewKeys()
-
-    def _renewKeys(self):
-        self._showKeys()
-        self.enter()
-
-    def _showKeys(self):
-        """Show the keys in the legend and on the buttons of the verdicts."""
-        keysTable.fill(self.ui.keysTable, self._keyMap)
-        for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
-                                   ("reject", self.ui.rejectButton, _("✗ Reject"))):
-            key = self._keyMap.key(name)
-            button.setText(f"{text} ({key})" if key else text)
+    # Reviews that were kept
 
     def _offerReview(self):
         """Offer to go on with the review of a volume that has none in the scene."""
         volume = self._parameterNode.inputVolume if self._parameterNode else None
-        if volume is None or self._session is not None or volume.GetImageData() is None:
+        if volume is None or self.review.session is not None or volume.GetImageData() is None:
             self._offer = None
         elif self._offer is None or self._offer[0] is not volume:
             self._offer = (volume, self._keptReview(volume))
@@ -626,14 +315,14 @@ class Panel(VTKObservationMixin):
     def _onResumeClicked(self, checked=False):
         volume, sidecar = self._offer
         try:
-            session = reviewSession.resume(volume, sidecar, self._onReviewChanged)
+            session = reviewSession.resume(volume, sidecar, self.review.update)
         except OSError as error:
             self._setMessage(str(error))
             return
         self._offer = None
         self._take(session)
         if session.current:
-            self._showAndSelect(session.current)
+            self.review.showAndSelect(session.current)
 
 
 def _threshold(result) -> float:
@@ -649,10 +338,3 @@ def _volumeInView():
     node = slicer.mrmlScene.GetNodeByID(volumeId) if volumeId else None
     return node if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" else None
 
-
-def _selectedValue(combo) -> str:
-    return combo.itemData(combo.currentIndex)
-
-
-def _selectValue(combo, value):
-    combo.setCurrentIndex(max(combo.findData(value), 0))

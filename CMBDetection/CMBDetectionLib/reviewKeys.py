@@ -47,7 +47,8 @@ def commands() -> tuple[Command, ...]:
             Command("remove", _("remove a finding that you added"), "K"),
             Command("misses", _("search for misses: the next less probable candidates"), "M"),
             *reasons, Command("comment", _("comment"), "C"),
-            Command("outline", _("show or hide rays and outlines"), "E"))
+            Command("outline", _("show or hide rays and outlines"), "E"),
+            Command("sequence", _("show the next sequence at the same place"), "Q"))
 
 
 class KeyMap:
@@ -92,11 +93,13 @@ class Shortcuts:
     def __init__(self, keyMap, run):
         self._keyMap = keyMap
         self._run = run
+        self._window = None
         self._shortcuts = []
 
     def open(self, window):
         """Let the keys act in a window, whichever part of it has the focus, unless text is being typed."""
         self.close()
+        self._window = window
         for command in commands():
             key = self._keyMap.key(command.name)
             if key:
@@ -107,11 +110,17 @@ class Shortcuts:
 
     def close(self):
         """Give all keys back."""
+        self._window = None
         for shortcut in self._shortcuts:
             shortcut.setEnabled(False)
             shortcut.setParent(None)
             shortcut.deleteLater()
         self._shortcuts = []
+
+    def renew(self):
+        """Take the keys as they are now, if they act at all."""
+        if self._window is not None:
+            self.open(self._window)
 
     def _callback(self, name):
         def activated():

@@ -75,10 +75,14 @@ class ReviewSession:
         return self._place
 
     @property
+    def modality(self) -> str:
+        """What the volume was taken as by the latest detection, "" if there was none."""
+        return self.state.provenance["modality"] if self.state.provenance is not None else ""
+
+    @property
     def items(self):
-        """The items on screen, most probable first, then those of the reader."""
-        return sorted(shown_items(self.state, self.threshold),
-                      key=lambda item: (item.probability is None, -(item.probability or 0.0), item.id))
+        """The items on screen."""
+        return list(shown_items(self.state, self.threshold))
 
     def item(self, number):
         """Return the item of an id, None if there is none on screen."""
@@ -108,7 +112,7 @@ class ReviewSession:
 
     def _isBright(self) -> bool:
         """Whether microbleeds are bright on the volume."""
-        return self.state.provenance is not None and self.state.provenance["modality"] == "qsm"
+        return self.modality == "qsm"
 
     def add(self, worldRas):
         """Add a microbleed that the reader has seen, at the darkest voxel near a world position (QSM: the brightest).

@@ -1,8 +1,11 @@
 """What the panel says about a review in words."""
 
-from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
+from microbleeds.review_files import ACCEPTED, POSSIBLE, REJECTED, UNDECIDED
 from microbleeds.review_log import replay
 from slicer.i18n import tr as _
+
+from .parameters import modalityChoices
+from .reviewSession import readerName
 
 
 def summary(items) -> str:
@@ -10,11 +13,27 @@ def summary(items) -> str:
     if not items:
         return _("No microbleeds found.")
     verdicts = [item.verdict for item in items]
-    parts = {"findings": len(items), "accepted": verdicts.count(ACCEPTED), "rejected": verdicts.count(REJECTED),
+    possible = sum(item.verdict == ACCEPTED and item.certainty == POSSIBLE for item in items)
+    accepted = (_("{accepted} accepted ({possible} possible)") if possible else _("{accepted} accepted")).format(
+        accepted=verdicts.count(ACCEPTED), possible=possible)
+    parts = {"findings": len(items), "accepted": accepted, "rejected": verdicts.count(REJECTED),
              "open": verdicts.count(UNDECIDED)}
     if len(items) == 1:
-        return _("1 finding: {accepted} accepted, {rejected} rejected, {open} open").format(**parts)
-    return _("{findings} findings: {accepted} accepted, {rejected} rejected, {open} open").format(**parts)
+        return _("1 finding: {accepted}, {rejected} rejected, {open} open").format(**parts)
+    return _("{findings} findings: {accepted}, {rejected} rejected, {open} open").format(**parts)
+
+
+def circumstances(session) -> str:
+    """Return what the counts come from, who reads, and whether the review is saved, in one line."""
+    sequences, provenance = dict(modalityChoices()), session.state.provenance
+    parts = [sequences.get(session.modality, _("sequence unknown")),
+             provenance["model_name"] if provenance is not None else _("no model"),
+             _("from {threshold:.2f}").format(threshold=session.threshold), readerName() or _("no reader named")]
+    if session.problem:
+        parts.insert(0, _("NOT SAVED"))
+    else:
+        parts.append(_("saved") if session.place.exists() else _("nothing to save yet"))
+    return " · ".join(parts)
 
 
 def howFound(provenance) -> str:

@@ -9,6 +9,9 @@ from microbleeds.image_files import IMAGE_SUFFIXES
 from microbleeds.review_sidecar import voxels_sha256
 from microbleeds.volume import Volume
 
+_ISOTROPIC = 1.1
+"""Voxel sides within this ratio count as equal."""
+
 
 def ijkToRas(volumeNode) -> np.ndarray:
     """Return the (4, 4) matrix from voxels to the volume's own RAS mm, parent transforms not applied."""
@@ -39,3 +42,14 @@ def imageFileOf(volumeNode) -> Path | None:
     storage = volumeNode.GetStorageNode()
     path = Path(storage.GetFileName()) if storage is not None and storage.GetFileName() else None
     return path if path is not None and path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES) else None
+
+
+def sliceAxis(volumeNode) -> np.ndarray:
+    """Return the direction (3,) across the slices as acquired, in the volume's own RAS, length 1.
+
+    That is the axis of the thickest voxels; where all are about as thick, the file's own slice axis.
+    """
+    matrix = ijkToRas(volumeNode)[:3, :3]
+    spacing = np.linalg.norm(matrix, axis=0)
+    axis = int(np.argmax(spacing)) if spacing.max() > _ISOTROPIC * spacing.min() else 2
+    return matrix[:, axis] / spacing[axis]

@@ -24,7 +24,8 @@ VESSEL = "vessel"
 MIMIC_KINDS = ("", VESSEL, "calcification", "mineralisation", "cavernoma", "partial volume", "artefact",
                "haemorrhagic lesion", "other")
 """What a rejected finding is; "" where the reader did not say."""
-CERTAINTIES = ("", "definite", "possible")
+DEFINITE, POSSIBLE = "definite", "possible"
+CERTAINTIES = ("", DEFINITE, POSSIBLE)
 MODALITIES = ("auto", "gre", "swi", "qsm")
 
 

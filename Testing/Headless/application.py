@@ -5,6 +5,7 @@ import os
 import tempfile
 import types
 
+import slicer
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
@@ -17,7 +18,6 @@ from Headless.slice_widget import qMRMLSliceWidget
 VERSION = (5, 12)
 DOCUMENTATION = "https://slicer.readthedocs.io/en/5.12/"
 ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
-FOUR_UP = 3  # vtkMRMLLayoutNode.SlicerLayoutFourUpView
 
 
 class qSlicerApplication(QtWidgets.QApplication):
@@ -110,17 +110,22 @@ class qSlicerApplication(QtWidgets.QApplication):
 
 
 class qMRMLLayoutManager(QtCore.QObject):
-    """Three slice views, whatever the layout."""
+    """Three slice views, whatever the layout; number and descriptions of layouts are in Slicer's own node."""
 
     def __init__(self, mrml):
         super().__init__()
-        self._mrml, self._layout = mrml, FOUR_UP
+        self._mrml = mrml
+        node = mrml.scene.AddNode(slicer.vtkMRMLLayoutNode())
+        self._logic = types.SimpleNamespace(GetLayoutNode=lambda: node)
         self._widgets = {name: qMRMLSliceWidget(SliceView(mrml, name, ORIENTATIONS[name])) for name in ORIENTATIONS}
 
-    def setLayout(self, layout):
-        self._layout = layout
+    def layoutLogic(self):
+        return self._logic
 
-    layout = Property(int, lambda self: self._layout, setLayout)
+    def setLayout(self, layout):
+        self._logic.GetLayoutNode().SetViewArrangement(layout)
+
+    layout = Property(int, lambda self: self._logic.GetLayoutNode().GetViewArrangement(), setLayout)
     threeDViewCount = Property(int, lambda self: 0)
     tableViewCount = Property(int, lambda self: 0)
     plotViewCount = Property(int, lambda self: 0)

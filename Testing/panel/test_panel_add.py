@@ -106,7 +106,7 @@ class AddTest(PanelTestCase):
     def test_aMovedFindingKeepsItsSource(self):
         self.panel.ui.findingsTable.selectRow(0)
         self.pointAt(self.place(FOCUS, (0.5, 0.5, 0.0)))
-        self.panel._runCommand("move")
+        self.panel.review.runCommand("move")
         item = self.items()[1]
         np.testing.assert_allclose(item.position_ras, self.place(FOCUS), atol=1e-6)
         np.testing.assert_allclose(item.detected_ras, expectedPositions(self.volume)[0], atol=1e-6)

@@ -8,11 +8,12 @@ from panelCase import PanelTestCase, makeVolume
 
 WIDTH, HEIGHT = 380, 520
 CONTROLS = ("inputSelector", "modelCombo", "modalityCombo", "operatingPointCombo", "detectButton", "progressBar",
-            "findingsSelector", "thresholdSlider", "findingsTable", "acceptButton", "rejectButton", "resetButton",
-            "addButton", "removeButton", "undoButton", "redoButton", "certaintyCombo", "mimicCombo", "commentEdit",
-            "summaryLabel", "saveLabel", "resumeButton", "readerEdit", "resetKeysButton", "keysTable")
-UNSEEN = ("resumeButton", "readerEdit", "resetKeysButton", "keysTable")
-"""Not shown unless there is something to resume or their section is open."""
+            "findingsSelector", "thresholdSlider", "orderCombo", "verdictFilterCombo", "sizeFilterCombo",
+            "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton", "undoButton",
+            "redoButton", "certaintyCombo", "mimicCombo", "commentEdit", "summaryLabel", "saveLabel", "resumeButton",
+            "readerEdit", "resetKeysButton", "keysTable")
+UNSEEN = ("resumeButton", "findingsSelector", "readerEdit", "resetKeysButton", "keysTable")
+"""Not shown unless there is something to resume or their tab is open."""
 
 
 class LayoutTest(PanelTestCase):

@@ -53,7 +53,8 @@ class ResumeTest(PanelTestCase):
         review = read_review(self.sidecar)
         self.assertEqual([finding.verdict for finding in review.findings], ["accepted", "undecided", "undecided"])
         self.assertEqual(review.input_name, "sub-1_T2starw.nii.gz")
-        self.assertIn("sub-1_T2starw_desc-cmb_review.json", panel.ui.saveLabel.text)
+        self.assertTrue(panel.ui.saveLabel.text.endswith("saved"))
+        self.assertIn("sub-1_T2starw_desc-cmb_review.json", panel.ui.saveLabel.toolTip)
         self.assertEqual(sorted(path.name for path in self.scans.iterdir()), [
             "sub-1_T2starw.nii.gz", "sub-1_T2starw_desc-cmb_dseg.nii.gz", "sub-1_T2starw_desc-cmb_review.json"])
         panel.ui.undoButton.click()
@@ -139,7 +140,8 @@ class ResumeTest(PanelTestCase):
         panel.ui.findingsTable.selectRow(0)
         with self.assertLogs(level="WARNING"):
             panel.ui.acceptButton.click()
-        self.assertIn("Not saved", panel.ui.saveLabel.text)
+        self.assertIn("NOT SAVED", panel.ui.saveLabel.text)
+        self.assertIn("Not saved", panel.ui.messageLabel.text)
         kept = reviewStore.fromScene(findingsNode())
         self.assertEqual(kept.events[-1].value, "accepted")
 

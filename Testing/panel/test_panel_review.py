@@ -42,7 +42,8 @@ class ReviewTest(PanelTestCase):
         self.table.selectRow(0)
         sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
         sliceNode.SetSliceOffset(-50)
-        self.panel._onRowSelected(0, 0)  # as the signal cellClicked does; Qt offers no click that works everywhere
+        # as the signal cellClicked does; Qt offers no click that works everywhere
+        self.panel.review._onRowSelected(0, 0)
         self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3), expectedPositions(self.volume)[0][2], 3)
 
     def test_jumpShowsTheVolumeIfNoViewDoes(self):
@@ -223,14 +224,14 @@ class ThresholdTest(PanelTestCase):
         for _finding in range(3):
             self.panel.ui.rejectButton.click()
         self.assertIn("M shows the next less probable ones", self.panel.ui.messageLabel.text)
-        self.panel._runCommand("misses")
+        self.panel.review.runCommand("misses")
         self.assertEqual(self.panel.ui.messageLabel.text, "")
         self.assertEqual(self.panel.ui.findingsTable.rowCount, 13)
         self.assertEqual(self.panel.ui.findingsTable.currentRow(), 3)
         self.panel.ui.acceptButton.click()
-        self.panel._runCommand("misses")
+        self.panel.review.runCommand("misses")
         self.assertEqual(self.panel.ui.findingsTable.rowCount, 15)
-        self.panel._runCommand("misses")
+        self.panel.review.runCommand("misses")
         self.assertEqual(self.panel.ui.messageLabel.text, "All candidates are on screen.")
 
     def test_twoPanelsOnOneReviewAgree(self):

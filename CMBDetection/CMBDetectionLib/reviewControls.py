@@ -1,0 +1,420 @@
+"""The review's widgets: table, verdicts, what is said beside them, threshold, keys. The review is in reviewSession."""
+
+import qt
+import slicer
+from microbleeds import review_log
+from microbleeds.errors import InputError
+from microbleeds.review_files import ACCEPTED, CERTAINTIES, REJECTED, UNDECIDED
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from . import (
+    findingsMarkups,
+    findingsOrder,
+    keysTable,
+    parameters,
+    readingViews,
+    reviewSession,
+    reviewTexts,
+    sliceViews,
+)
+from .combos import fillCombo, selectedValue, selectValue
+from .findingsTable import fillTable, selectedNumber, setUpTable
+from .reviewKeys import MIMIC, KeyMap, Shortcuts, mimicTexts
+
+_ORDER_SETTING = "CMBDetection/order"
+
+
+class ReviewControls(VTKObservationMixin):
+    """Shows one review at a time.
+
+    Attributes
+    ----------
+    session : ReviewSession or None
+    """
+
+    def __init__(self, ui, say):
+        """`say(text)` shows a message in the panel."""
+        VTKObservationMixin.__init__(self)
+        self.ui = ui
+        self.session = None
+        self._say = say
+        self._judged = 0
+        """Id of the finding that was judged last."""
+        self._warned = None
+        """Id and place of the finding that a new one would lie on."""
+        self._keyMap = KeyMap()
+        self._shortcuts = Shortcuts(self._keyMap, self.runCommand)
+        self._setUpWidgets()
+        self._connectWidgets()
+
+    def _setUpWidgets(self):
+        ui = self.ui
+        setUpTable(ui.findingsTable)
+        fillCombo(ui.orderCombo, findingsOrder.orderChoices())
+        selectValue(ui.orderCombo, str(qt.QSettings().value(_ORDER_SETTING) or ""))
+        fillCombo(ui.verdictFilterCombo, findingsOrder.verdictChoices())
+        fillCombo(ui.sizeFilterCombo, findingsOrder.sizeChoices())
+        fillCombo(ui.certaintyCombo, parameters.certaintyChoices())
+        fillCombo(ui.mimicCombo, mimicTexts().items())
+        ui.readerEdit.setText(reviewSession.readerName())
+        self._showKeys()
+
+    def _connectWidgets(self):
+        ui = self.ui
+        ui.findingsTable.connect("itemSelectionChanged()", self._onRowSelected)
+        ui.findingsTable.connect("cellClicked(int,int)", self._onRowSelected)
+        ui.orderCombo.connect("currentIndexChanged(int)", self._onOrderChanged)
+        for combo in (ui.verdictFilterCombo, ui.sizeFilterCombo):
+            combo.connect("currentIndexChanged(int)", self._onFilterChanged)
+        ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
+        ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
+        ui.resetButton.connect("clicked(bool)", self._onResetClicked)
+        ui.undoButton.connect("clicked(bool)", self._onUndoClicked)
+        ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
+        ui.addButton.connect("clicked(bool)", self._onAddClicked)
+        ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
+        ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
+        ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
+        ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
+        ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
+        ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
+        ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
+        ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
+
+    # The review that is shown
+
+    def open(self, node):
+        """Show the review of a findings node (None: nothing)."""
+        if self.session is None or self.session.node is not node:
+            self._keepWindow()
+            self.session = None
+            if node is not None:
+                try:
+                    self.session = reviewSession.open_(node, self.update)
+                except InputError as error:
+                    self._say(str(error))
+            self._observeFindings()
+            self._arrangeViews()
+        self.update()
+
+    def take(self, session):
+        """Show a review that was begun just now."""
+        self._keepWindow()
+        self.session = session
+        self._observeFindings()
+        self._arrangeViews()
+
+    def close(self):
+        """Let go of keys and scene."""
+        self.closeKeys()
+        self._keepWindow()
+        self.removeObservers()
+
+    def _observeFindings(self):
+        markups = slicer.vtkMRMLMarkupsNode
+        self.removeObservers()
+        if self.session is not None:
+            for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
+                          markups.PointEndInteractionEvent):
+                self.addObserver(self.session.node, event, self._onFindingsModified)
+            self.addObserver(self.session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self.update)
+
+    def _arrangeViews(self):
+        volume = self.session.volumeNode if self.session is not None else None
+        if volume is not None:
+            readingViews.arrange(volume, self.session.modality)
+
+    def _keepWindow(self):
+        volume = self.session.volumeNode if self.session is not None else None
+        if volume is not None and volume.GetImageData() is not None:
+            readingViews.keepWindow(volume, self.session.modality)
+
+    def _onFindingsModified(self, caller=None, event=None):
+        self.session.adopt()
+
+    def update(self, caller=None, event=None):
+        """Show the review as it stands."""
+        session, ui = self.session, self.ui
+        self._fillTable()
+        ui.summaryLabel.setText(reviewTexts.summary(session.items) if session is not None
+                                else _("No detection yet."))
+        provenance = session.state.provenance if session is not None else None
+        ui.summaryLabel.setToolTip(reviewTexts.howFound(provenance) if provenance else _("Counts of the findings"))
+        if session is not None and session.problem:
+            self._say(session.problem)
+        self._updateThreshold()
+        self._updateSaveLabel()
+        self._updateButtons()
+
+    def _listed(self):
+        """Return the items that the table lists, in its order."""
+        if self.session is None:
+            return []
+        return findingsOrder.listed(self.session.items, self.session.volumeNode, selectedValue(self.ui.orderCombo),
+                                    selectedValue(self.ui.verdictFilterCombo), selectedValue(self.ui.sizeFilterCombo))
+
+    def _fillTable(self):
+        fillTable(self.ui.findingsTable, self.session, self._listed())
+
+    def _updateThreshold(self):
+        slider = self.ui.thresholdSlider
+        slider.setEnabled(self.session is not None)
+        slider.blockSignals(True)
+        slider.value = self.session.threshold if self.session is not None else 0.0
+        slider.blockSignals(False)
+
+    def _updateSaveLabel(self):
+        session, label = self.session, self.ui.saveLabel
+        label.setText(reviewTexts.circumstances(session) if session is not None else "")
+        saved = session is not None and session.place.exists()
+        label.setToolTip(_("Every verdict is saved at once in {path}").format(path=session.place) if saved
+                         else _("Every verdict is saved at once"))
+
+    def _updateButtons(self):
+        session, ui = self.session, self.ui
+        item = session.item(session.current) if session is not None else None
+        ui.acceptButton.setEnabled(item is not None)
+        ui.rejectButton.setEnabled(item is not None)
+        ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
+        ui.addButton.setEnabled(session is not None)
+        ui.removeButton.setEnabled(item is not None and item.added_by_reader)
+        ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
+        ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
+        self._updateQualifiers()
+
+    # From finding to finding
+
+    def _onOrderChanged(self, index):
+        qt.QSettings().setValue(_ORDER_SETTING, selectedValue(self.ui.orderCombo))
+        self._fillTable()
+
+    def _onFilterChanged(self, index):
+        self._fillTable()
+
+    def _onRowSelected(self, row=-1, column=-1):
+        """Jump when another row is selected, and again when the selected one is clicked after looking around."""
+        if self.session is not None:
+            self._show(selectedNumber(self.ui.findingsTable))
+
+    def _show(self, number):
+        """Make an item the current one and bring the slice views there."""
+        self.session.show(number)
+        self._updateButtons()
+        self._jump(number)
+
+    def _jump(self, number):
+        place = findingsMarkups.worldPositions(self.session.node).get(number)
+        if place is not None:
+            sliceViews.showPosition(place, self.session.volumeNode)
+
+    def showAndSelect(self, number):
+        """Make an item the current one in views and table."""
+        self._show(number)
+        self._fillTable()
+
+    def showNextOpen(self):
+        """Go on to the next open item."""
+        following = self._nextOpen()
+        if following is not None:
+            self.showAndSelect(following)
+
+    def _nextOpen(self) -> int | None:
+        """Return the next open item but the current one, round the table."""
+        items, current = self._listed(), self.session.current
+        start = next((index + 1 for index, item in enumerate(items) if item.id == current), 0)
+        return next((item.id for item in items[start:] + items[:start]
+                     if item.verdict == UNDECIDED and item.id != current), None)
+
+    def _step(self, direction):
+        """Show the next or previous item, judged or not, round the table."""
+        numbers = [item.id for item in self._listed()]
+        if numbers:
+            before = -1 if direction > 0 else 0
+            here = numbers.index(self.session.current) if self.session.current in numbers else before
+            self.showAndSelect(numbers[(here + direction) % len(numbers)])
+
+    def _onThresholdChanged(self, value):
+        if self.session is not None:
+            self.session.setThreshold(value)
+
+    def _searchForMisses(self):
+        """Show the next ring of improbable candidates, and the first of them."""
+        threshold = self.session.nextRing()
+        if threshold is None:
+            self._say(_("All candidates are on screen."))
+            return
+        self._say("")
+        self.session.setThreshold(threshold)
+        self.showNextOpen()
+
+    # Verdicts and what is said beside them
+
+    def _onAcceptClicked(self, checked=False):
+        self._judge(ACCEPTED)
+
+    def _onRejectClicked(self, checked=False):
+        self._judge(REJECTED)
+
+    def _onResetClicked(self, checked=False):
+        self.session.act(review_log.VERDICT, self.session.current, UNDECIDED)
+
+    def _judge(self, verdict):
+        """Give the current item a verdict and go on to the next open one."""
+        self._judged = self.session.current
+        self._say("")
+        self._actAndGoOn(review_log.VERDICT, verdict)
+
+    def _actAndGoOn(self, action, value=None):
+        """Do something with the current item, and show the next open one; stay if there is none."""
+        session, following = self.session, self._nextOpen()
+        session.act(action, session.current, value, then=following)
+        if following is not None:
+            self._jump(following)
+        elif session.nextRing() is not None:
+            self._say(_("All on screen are judged. {key} shows the next less probable ones.").format(
+                key=self._keyMap.key("misses") or _("A lower threshold")))
+
+    def _qualified(self):
+        """Return the item that certainty, reason and comment belong to, None if there is none."""
+        if self.session is None:
+            return None
+        for number in (self.session.current, self._judged):
+            item = self.session.item(number)
+            if item is not None and item.verdict != UNDECIDED:
+                return item
+        return None
+
+    def _updateQualifiers(self):
+        item, ui = self._qualified(), self.ui
+        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
+        ui.certaintyCombo.setEnabled(item is not None)
+        ui.commentEdit.setEnabled(item is not None)
+        ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
+        selectValue(ui.certaintyCombo, item.certainty if item else "")
+        selectValue(ui.mimicCombo, item.mimic_kind if item else "")
+        if not ui.commentEdit.hasFocus():
+            ui.commentEdit.setText(item.comment if item else "")
+
+    def _onCertaintyChosen(self, index):
+        self._qualify(review_log.CERTAINTY, selectedValue(self.ui.certaintyCombo))
+
+    def _onMimicChosen(self, index):
+        self._qualify(review_log.MIMIC_KIND, selectedValue(self.ui.mimicCombo))
+
+    def _onCommentEdited(self):
+        item = self._qualified()
+        if item is not None and self.ui.commentEdit.text != item.comment:
+            self._qualify(review_log.COMMENT, self.ui.commentEdit.text)
+
+    def _qualify(self, action, value):
+        """Say something more about the finding that was judged."""
+        item = self._qualified()
+        if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
+            self._say(_("Judge a finding first; a reason belongs to a rejected one."))
+            return
+        self.session.act(action, item.id, value)
+
+    # Adding, moving, removing, undoing
+
+    def _onAddClicked(self, checked=False):
+        """Add a microbleed where the reader points; where there is a finding already, only when asked twice."""
+        session, place = self.session, sliceViews.pointedAt()
+        try:
+            close = session.near(place)
+            if close is not None and self._warned != (close[1].id, place):
+                self._warned = (close[1].id, place)
+                self._say(_("Finding {number} is only {distance:.1f} mm away; once more adds another one.").format(
+                    number=close[1].id, distance=close[0]))
+                return
+            session.add(place)
+        except ValueError as error:
+            self._say(str(error))
+            return
+        self._judged = session.current
+        self._say("")
+        self._jump(session.current)
+
+    def _onRemoveClicked(self, checked=False):
+        self.session.act(review_log.REMOVED, self.session.current)
+
+    def _onMove(self):
+        session = self.session
+        if session.item(session.current) is None:
+            return
+        try:
+            session.move(session.current, sliceViews.pointedAt())
+        except ValueError as error:
+            self._say(str(error))
+            return
+        self._jump(session.current)
+
+    def _onUndoClicked(self, checked=False):
+        self.session.undo()
+        self._jump(self.session.current)
+
+    def _onRedoClicked(self, checked=False):
+        self.session.redo()
+        self._jump(self.session.current)
+
+    def _onReaderEdited(self):
+        reviewSession.setReaderName(self.ui.readerEdit.text.strip())
+        self._updateSaveLabel()
+
+    # Keys
+
+    def openKeys(self, window):
+        """Let the keys act in a window."""
+        self._shortcuts.open(window)
+
+    def closeKeys(self):
+        """Give the keys back."""
+        self._shortcuts.close()
+
+    def runCommand(self, name):
+        """Do what a key says."""
+        session, ui = self.session, self.ui
+        buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
+                   "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton}
+        if name in buttons:
+            buttons[name].click()
+        elif session is None:
+            return
+        elif name in CERTAINTIES:
+            self._qualify(review_log.CERTAINTY, name)
+        elif name.startswith(MIMIC):
+            self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
+        elif name == "skip" and session.item(session.current) is not None:
+            self._actAndGoOn(review_log.SKIPPED)
+        elif name in ("next", "previous"):
+            self._step(1 if name == "next" else -1)
+        elif name == "comment" and ui.commentEdit.isEnabled():
+            ui.commentEdit.setFocus()
+        elif name == "move":
+            self._onMove()
+        elif name == "misses":
+            self._searchForMisses()
+        elif name == "outline":
+            findingsMarkups.toggleVisibility(session.node)
+        elif name == "sequence":
+            self._say(_("Shown: {name}").format(name=readingViews.showNextSequence(session.volumeNode)))
+
+    def _onKeyEdited(self, row, column):
+        self._say(keysTable.take(self.ui.keysTable, row, self._keyMap))
+        self._renewKeys()
+
+    def _onResetKeysClicked(self, checked=False):
+        self._keyMap.reset()
+        self._renewKeys()
+
+    def _renewKeys(self):
+        self._showKeys()
+        self._shortcuts.renew()
+
+    def _showKeys(self):
+        """Show the keys in the legend and on the buttons of the verdicts."""
+        keysTable.fill(self.ui.keysTable, self._keyMap)
+        for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
+                                   ("reject", self.ui.rejectButton, _("✗ Reject"))):
+            key = self._keyMap.key(name)
+            button.setText(f"{text} ({key})" if key else text)
