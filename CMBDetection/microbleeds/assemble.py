@@ -9,11 +9,15 @@ from .components import box_ras, equivalent_diameter_mm
 from .findings import KEPT, REMOVED, Extrema, Finding
 from .geometry import ras_to_voxel, voxel_to_ras
 from .step1_candidates import Candidate
+from .step3_cleanup import edge_distance_mm
 from .volume import Volume
+
+FARTHEST_EDGE_MM = 10.0
+"""Of a candidate farther from the edge of the brain nobody asks how far."""
 
 
 def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], threshold: float, scan: Volume,
-                  working: Volume, improbable_regions: bool = False) -> tuple[tuple[Finding, ...], Volume]:
+                  brain: Volume, improbable_regions: bool = False) -> tuple[tuple[Finding, ...], Volume]:
     """Say of every candidate what it is and what became of it.
 
     Parameters
@@ -27,8 +31,8 @@ def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], 
         Candidates of lower probability are removed by step 2.
     scan : Volume
         Raw intensities, as read.
-    working : Volume
-        Any volume on the working grid.
+    brain : Volume
+        Bool mask on the working grid.
     improbable_regions : bool
         Whether the label map holds the candidates of too low a probability too.
 
@@ -44,8 +48,8 @@ def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], 
     for number, index in enumerate(order, start=1):
         candidate = candidates[index]
         removed_by = _removed_by(candidate, rules[index], threshold)
-        voxels = voxels_on_scan(candidate, working, scan)
-        findings.append(_finding(number, candidate, removed_by, voxels, scan, working))
+        voxels = voxels_on_scan(candidate, brain, scan)
+        findings.append(_finding(number, candidate, removed_by, voxels, scan, brain))
         if removed_by is None or (improbable_regions and rules[index] is None):
             marked.append((number, voxels))
     return tuple(findings), scan.with_data(_paint(marked, scan.shape))
@@ -58,13 +62,15 @@ def _removed_by(candidate: Candidate, rule: str | None, threshold: float) -> str
 
 
 def _finding(number: int, candidate: Candidate, removed_by: str | None, voxels_scan: np.ndarray, scan: Volume,
-             working: Volume) -> Finding:
-    volume_mm3 = len(candidate.voxels) * working.voxel_volume_mm3
+             brain: Volume) -> Finding:
+    volume_mm3 = len(candidate.voxels) * brain.voxel_volume_mm3
+    edge_mm = edge_distance_mm(brain, ras_to_voxel(brain, candidate.position_ras), FARTHEST_EDGE_MM)
     return Finding(
         id=number, position_ras=candidate.position_ras, probability=candidate.probability,
         detector_probability=candidate.detector_probability, volume_mm3=volume_mm3,
-        diameter_mm=equivalent_diameter_mm(volume_mm3), box_ras=box_ras(candidate.voxels, working.affine),
-        extrema=_extrema(voxels_scan, scan), status=KEPT if removed_by is None else REMOVED, removed_by=removed_by)
+        diameter_mm=equivalent_diameter_mm(volume_mm3), box_ras=box_ras(candidate.voxels, brain.affine),
+        extrema=_extrema(voxels_scan, scan), status=KEPT if removed_by is None else REMOVED, removed_by=removed_by,
+        edge_mm=edge_mm if edge_mm < FARTHEST_EDGE_MM else None)
 
 
 def _extrema(voxels: np.ndarray, scan: Volume) -> Extrema:

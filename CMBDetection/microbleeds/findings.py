@@ -41,6 +41,8 @@ class Finding:
     status : "kept" or "removed"
     removed_by : str or None
         ``"<step>: <rule>"`` of the rule that removed it, for example ``"step3_cleanup: volume"``.
+    edge_mm : float or None
+        From the centre to the nearest voxel outside the brain mask; None if that is 10 mm or more.
     """
 
     id: int
@@ -53,6 +55,7 @@ class Finding:
     extrema: Extrema
     status: str = KEPT
     removed_by: str | None = None
+    edge_mm: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenan
 from .read_write import read_json, staging_folder, write_json, write_label_map, write_text
 from .volume import Volume
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """The first number changes when a reader of the old files would misread the new ones."""
 
 FILE_NAMES = {"findings": "{}_desc-cmb_findings.json", "table": "{}_desc-cmb_findings.tsv",
@@ -157,7 +157,7 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "diameter_mm": finding.diameter_mm, "box_ras_mm": finding.box_ras,
         "extrema": {"minimum": extrema.minimum, "maximum": extrema.maximum,
                     "minimum_ras_mm": extrema.minimum_ras, "maximum_ras_mm": extrema.maximum_ras},
-        "status": finding.status, "removed_by": finding.removed_by})
+        "status": finding.status, "removed_by": finding.removed_by, "edge_mm": finding.edge_mm})
 
 
 def _finding_from_json(entry: dict[str, Any]) -> Finding:
@@ -170,7 +170,11 @@ def _finding_from_json(entry: dict[str, Any]) -> Finding:
         diameter_mm=float(entry["diameter_mm"]), box_ras=tuple(_position(corner) for corner in entry["box_ras_mm"]),
         extrema=Extrema(float(extrema["minimum"]), float(extrema["maximum"]), _position(extrema["minimum_ras_mm"]),
                         _position(extrema["maximum_ras_mm"])),
-        status=entry["status"], removed_by=entry["removed_by"])
+        status=entry["status"], removed_by=entry["removed_by"], edge_mm=_optional(entry.get("edge_mm")))
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _position(values: list[float]) -> tuple[float, float, float]:

@@ -105,7 +105,7 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
         centres_ras = np.reshape([candidate.position_ras for candidate in candidates], (-1, 3))
         rules = removal_rules([candidate.voxels for candidate in candidates], centres_ras, prepared.image,
                               prepared.brain, settings.cleanup)
-        findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.image,
+        findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.brain,
                                          improbable_regions)
     provenance = _provenance(scan, model, operating_point, modality, reason, clock.seconds, warnings)
     return Detection(DetectionResult(findings, provenance), labels)

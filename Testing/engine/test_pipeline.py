@@ -117,6 +117,20 @@ def test_cleanup_comes_before_the_probability(draw_affine):
     assert labels.data[0, 4, 4] == 5 and (labels.data > 0).sum() == 3
 
 
+def test_a_finding_knows_how_far_the_edge_of_the_brain_is(draw_affine):
+    affine = draw_affine(np.random.default_rng(2), True, (0.8, 0.8, 2.0))
+    brain = np.zeros((60, 60, 30), bool)
+    brain[10:50, 10:50, 5:25] = True
+    scan, brain = Volume(np.ones(brain.shape, np.float32), affine), Volume(brain, affine)
+    # the faces of the box lie half a voxel beyond its last voxels
+    expected = {(12, 30, 15): 2.5 * 0.8, (30, 30, 7): 2.5 * 2.0, (30, 30, 15): None, (5, 30, 15): 0.0}
+    candidates = [Candidate(tuple(voxel_to_ras(brain, voxel).tolist()), 0.9, np.array([voxel]), 0.9)
+                  for voxel in expected]
+    findings, _ = make_findings(candidates, [None] * len(candidates), 0.5, scan, brain)
+    told = {tuple(np.rint(ras_to_voxel(brain, f.position_ras)).astype(int).tolist()): f.edge_mm for f in findings}
+    assert told == {voxel: pytest.approx(distance) for voxel, distance in expected.items()}
+
+
 @pytest.mark.parametrize("spacing_mm", [2.0, 3.0])
 def test_every_kept_finding_owns_a_voxel_on_a_coarse_scan(spacing_mm):
     scan = Volume(np.zeros((12, 12, 6), np.float32), np.diag([spacing_mm, spacing_mm, 4, 1]))
