@@ -175,7 +175,7 @@ class ReviewSession:
 
     def _step(self, action, event):
         if event is not None:
-            self.act(action, event.finding, then=event.finding)
+            self.act(action, event.finding, then=event.finding or None)
 
     def show(self, number):
         """Say which finding is on screen; its time begins, and a review that is gone on with begins there."""
@@ -293,7 +293,7 @@ class ReviewSession:
 
     def _save(self, text):
         """Write the sidecar, once a reader has done something."""
-        if not any(item.touched for item in self.state.items) and not self._place.exists():
+        if all(event.action == review_log.DETECTED for event in self._sidecar.events) and not self._place.exists():
             return
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)

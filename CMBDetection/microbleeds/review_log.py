@@ -21,8 +21,9 @@ from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDE
 DETECTED = "detected"
 VERDICT, CERTAINTY, MIMIC_KIND, COMMENT = "verdict", "certainty", "mimic_kind", "comment"
 MOVED, ADDED, REMOVED = "moved", "added", "removed"
+FINISHED = "finished"
 SKIPPED, UNDONE, REDONE = "skipped", "undone", "redone"
-UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, MOVED, ADDED, REMOVED)
+UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, MOVED, ADDED, REMOVED, FINISHED)
 ACTIONS = (DETECTED, *UNDOABLE, SKIPPED, UNDONE, REDONE)
 TABLE_COLUMNS = ("at", "reader", "action", "finding", "value", "seconds")
 _SAME_MM = 2.0
@@ -47,7 +48,8 @@ class Event:
         Its id; 0 where the event is not about one.
     value : plain JSON
         ``verdict``, ``certainty``, ``mimic_kind`` and ``comment``: the new value. ``moved``: the new place, RAS mm.
-        ``added``: ``ras_mm`` and ``diameter_mm``. ``detected``: see `detection_value`. Otherwise None.
+        ``added``: ``ras_mm`` and ``diameter_mm``. ``finished``: whether the review is.
+        ``detected``: see `detection_value`. Otherwise None.
     seconds : float
         Since the finding was shown.
     """
@@ -103,12 +105,28 @@ class ReviewItem:
 
 @dataclass(frozen=True)
 class ReviewState:
-    """What stands after all events: items by id, how they were found, and what undoing and redoing would concern."""
+    """What stands after all events.
+
+    Attributes
+    ----------
+    items : tuple of ReviewItem
+        By id.
+    provenance : dict or None
+        How they were found.
+    to_undo, to_redo : Event or None
+        What undoing and redoing would concern.
+    finished : bool
+        A reader has said so, and has not made a verdict undecided since.
+    finished_by : str
+        Who said so; "" if nobody did, or without a name.
+    """
 
     items: tuple[ReviewItem, ...] = ()
     provenance: dict[str, Any] | None = None
     to_undo: Event | None = None
     to_redo: Event | None = None
+    finished: bool = False
+    finished_by: str = ""
 
     def item(self, number: int) -> ReviewItem | None:
         """Return the item of an id."""
@@ -123,7 +141,7 @@ class ReviewState:
 def replay(events: Iterable[Event]) -> ReviewState:
     """Return what stands after the events.
 
-    A new detection cannot be undone, nor what was done before it.
+    A new detection cannot be undone, nor what was done before it. After it the review is not finished.
 
     Raises
     ------
@@ -145,13 +163,16 @@ def replay(events: Iterable[Event]) -> ReviewState:
                 raise ValueError(f"there is nothing to be {event.action}")
             target.append(source.pop())
         elif event.action in UNDOABLE:
+            if event.action == FINISHED and (type(event.value) is not bool or event.finding):
+                raise ValueError(f"finished is {event.value!r} for finding {event.finding}, not True or False for all")
             done.append(event)
             undone = []
         elif event.action != SKIPPED:
             raise ValueError(f"action {event.action!r} is none of {', '.join(ACTIONS)}")
     items = _applied(fixed, done)
+    finished, finished_by = _finished(done)
     return ReviewState(tuple(items[number] for number in sorted(items)), provenance, done[-1] if done else None,
-                       undone[-1] if undone else None)
+                       undone[-1] if undone else None, finished, finished_by)
 
 
 def extended(events: Sequence[Event], event: Event) -> tuple[tuple[Event, ...], ReviewState]:
@@ -249,6 +270,8 @@ def events_table(events: Iterable[Event]) -> str:
 def _applied(items: dict[int, ReviewItem], events: Iterable[Event]) -> dict[int, ReviewItem]:
     items = dict(items)
     for event in events:
+        if event.action == FINISHED:
+            continue
         if event.action == ADDED:
             if event.finding in items or event.finding < 1:
                 raise ValueError(f"finding {event.finding} cannot be added, the number is taken or not above 0")
@@ -265,6 +288,17 @@ def _applied(items: dict[int, ReviewItem], events: Iterable[Event]) -> dict[int,
         else:
             items[item.id] = _changed(item, event)
     return items
+
+
+def _finished(events: Iterable[Event]) -> tuple[bool, str]:
+    """Return whether the review is finished, and who said so."""
+    finished, reader = False, ""
+    for event in events:
+        if event.action == FINISHED:
+            finished, reader = event.value, event.reader if event.value else ""
+        elif event.action == VERDICT and event.value == UNDECIDED:
+            finished, reader = False, ""
+    return finished, reader
 
 
 def _changed(item: ReviewItem, event: Event) -> ReviewItem:

@@ -9,12 +9,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
     "words of the domain": "calibration errors volume findings settings resources progress",
-    "tools": "model_folders geometry components conspicuity point_regions image_files dicom_series read_write "
+    "tools": "model_folders geometry components conspicuity point_regions probe image_files dicom_series read_write "
              "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weights "
              "reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
-    "results": "review_files outputs review_log review_sidecar snapshots report batch",
+    "results": "review_files outputs review_log review_sidecar work_list snapshots report batch",
     "simulation": "simulation.anatomy simulation.shapes simulation.protocol simulation.susceptibility "
                   "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
                   "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,8 +75,9 @@ def random_events(rng, count):
         value = {"verdict": str(rng.choice(VERDICTS)), "certainty": str(rng.choice(CERTAINTIES)),
                  "mimic_kind": str(rng.choice(MIMIC_KINDS)), "comment": f"note {rng.integers(100)}",
                  "moved": rng.normal(size=3).tolist(),
-                 "added": {"ras_mm": rng.normal(size=3).tolist(), "diameter_mm": 2.0}}.get(action)
-        number = state.next_id if action == "added" else int(rng.choice(numbers))
+                 "added": {"ras_mm": rng.normal(size=3).tolist(), "diameter_mm": 2.0},
+                 "finished": bool(rng.integers(2))}.get(action)
+        number = {"added": state.next_id, "finished": 0}.get(action, int(rng.choice(numbers)))
         try:
             events, state = extended(events, event(action, number, value))
         except ValueError:
@@ -90,12 +92,39 @@ def test_undoing_all_and_redoing_all_ends_where_it_began(seed):
     while states[-1].to_undo is not None:
         events, state = extended(events, event("undone"))
         states.append(state)
-    assert states[-1].items == replay(events[:1]).items, "all is as detected"
+    assert states[-1].items == replay(events[:1]).items and not states[-1].finished, "all is as detected"
     for expected in states[-2::-1]:
         events, state = extended(events, event("redone"))
-        assert state.items == expected.items
+        assert (state.items, state.finished, state.finished_by) == (expected.items, expected.finished,
+                                                                    expected.finished_by)
     read = review_log.events_from_json(json.loads(json.dumps(review_log.events_to_json(events))), "x")
     assert replay(read) == replay(events), "nothing is lost in a file"
+
+
+def finished(events):
+    state = replay(events)
+    return state.finished, state.finished_by
+
+
+def test_a_review_is_finished_until_something_is_open_again():
+    events = [detected(), event("verdict", 1, ACCEPTED), replace(event("finished", 0, True), reader="B")]
+    assert finished(events[:2]) == (False, "") and finished(events) == (True, "B")
+    later = [event("verdict", 2, REJECTED), event("mimic_kind", 2, "vessel"), event("comment", 3, "?"),
+             event("added", 4, {"ras_mm": [60, 0, 0], "diameter_mm": 2}), event("removed", 4), event("skipped", 1)]
+    assert finished([*events, *later]) == (True, "B"), "who finished it, not who acted last"
+    assert finished([*events, event("verdict", 1, UNDECIDED)]) == (False, "")
+    assert finished([*events, event("verdict", 1, UNDECIDED), event("undone")]) == (True, "B")
+    assert finished([*events, event("finished", 0, False)]) == (False, "")
+    assert finished([*events, event("undone")]) == (False, "")
+    assert finished([*events, event("undone"), event("redone")]) == (True, "B")
+    again = [*events, detected(state=replay(events))]
+    assert finished(again) == (False, "") and replay(again).item(1).verdict == ACCEPTED
+    assert finished([*again, event("finished", 0, True)]) == (True, "Ärztin")
+
+
+def test_a_scan_without_findings_can_be_finished():
+    assert finished([detected([]), event("finished", 0, True)]) == (True, "Ärztin")
+    assert finished([event("finished", 0, True)]) == (True, "Ärztin"), "also without a detection"
 
 
 def test_only_what_a_reader_added_can_be_removed():
@@ -115,7 +144,8 @@ def test_a_moved_point_keeps_its_source():
 @pytest.mark.parametrize("wrong", [
     event("verdict", 7, ACCEPTED), event("verdict", 1, "maybe"), event("mimic_kind", 1, "vessel"),
     event("added", 1, {"ras_mm": [0, 0, 0], "diameter_mm": 2}), event("moved", 1, [0, float("nan"), 0]),
-    event("moved", 1, [0, 0]), event("comment", 1, 3), event("undone"), event("redone"), event("danced", 1)])
+    event("moved", 1, [0, 0]), event("comment", 1, 3), event("undone"), event("redone"), event("danced", 1),
+    event("finished", 0, 1), event("finished", 0, "yes"), event("finished"), event("finished", 1, True)])
 def test_what_cannot_follow_is_refused(wrong):
     with pytest.raises(ValueError):
         extended([detected()], wrong)

@@ -32,6 +32,18 @@ def test_what_is_read_is_what_was_written(sidecar, tmp_path):
     assert read == sidecar and replay(read.events).to_redo == sidecar.events[2]
 
 
+def test_a_finished_review_is_so_when_it_is_read(sidecar, tmp_path):
+    finished = replace(sidecar, events=(*sidecar.events, Event(AT, "Ärztin", "finished", 0, True)))
+    write_text(tmp_path / "S_desc-cmb_review.json", sidecar_text(finished))
+    read = read_sidecar(tmp_path / "S_desc-cmb_review.json")
+    assert read == finished and replay(read.events).finished and replay(read.events).finished_by == "Ärztin"
+    content = json.loads((tmp_path / "S_desc-cmb_review.json").read_text(encoding="utf-8"))
+    content["log"][-1]["value"] = "yes"
+    (tmp_path / "S_desc-cmb_review.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(InputError, match="finished is 'yes'"):
+        read_sidecar(tmp_path / "S_desc-cmb_review.json")
+
+
 def test_it_is_a_review_that_can_be_trained_on(sidecar, tmp_path):
     write_text(tmp_path / "S_desc-cmb_review.json", sidecar_text(sidecar))
     review = read_review(tmp_path / "S_desc-cmb_review.json")
@@ -39,7 +51,7 @@ def test_it_is_a_review_that_can_be_trained_on(sidecar, tmp_path):
     assert (review.input_name, review.reader, review.modality) == ("S.nii.gz", "Ärztin", "gre")
 
 
-def test_a_finished_review_is_no_sidecar(sidecar, tmp_path):
+def test_a_review_without_its_log_is_no_sidecar(sidecar, tmp_path):
     path = tmp_path / "S_desc-cmb_review.json"
     write_text(path, sidecar_text(sidecar))
     content = json.loads(path.read_text(encoding="utf-8"))
