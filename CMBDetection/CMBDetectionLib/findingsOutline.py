@@ -1,5 +1,7 @@
 """Outlines of the findings: a segmentation with one segment per finding, drawn as a line without fill."""
 
+import zlib
+
 import numpy as np
 import slicer
 import vtk
@@ -7,6 +9,7 @@ from microbleeds.read_write import read_labels, write_label_map
 from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
 from microbleeds.volume import Volume
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import vtk_to_numpy
 
 from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
 from .volumeNodes import ijkToRas
@@ -81,12 +84,32 @@ def showRegion(findingsNode, number, voxels):
     """Make the outline of one number that of voxels (n, 3), indices (i, j, k) of the volume."""
     volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
     node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
-    there = [segmentId for segmentId, segment in _segments(node).items() if _number(segment) == number]
-    segmentId = there[0] if there else node.GetSegmentation().AddEmptySegment()
+    segmentId = segmentIdOf(findingsNode, number) or node.GetSegmentation().AddEmptySegment()
     inside = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.uint8)
     inside[tuple(voxels.T[::-1])] = 1
     slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, segmentId, volumeNode)
     _describe(node.GetSegmentation().GetSegment(segmentId), number)
+
+
+def segmentIdOf(findingsNode, number) -> str | None:
+    """Return the id of the segment that is the outline of a number, None if it has none."""
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE)
+    return next((segmentId for segmentId, segment in _segments(node).items() if _number(segment) == number),
+                None) if node is not None else None
+
+
+def fingerprint(findingsNode) -> list:
+    """Return a few numbers that change when any outline does; faster than `regionsOf`."""
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE)
+    if node is None:
+        return []
+    segmentation = node.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    layers = [segmentation.GetLayerDataObject(layer, name) for layer in range(segmentation.GetNumberOfLayers(name))]
+    # not their modification times: these stay when voxels are changed in place
+    voxels = [layer.GetPointData().GetScalars() for layer in layers]
+    return [segmentation.GetSegmentIDs(), [layer.GetExtent() for layer in layers],
+            [zlib.crc32(vtk_to_numpy(values)) if values is not None else 0 for values in voxels]]
 
 
 def regionsOf(findingsNode, numbers):
@@ -139,7 +162,11 @@ def colorOutlines(findingsNode, items):
         return
     verdicts, display = {item.id: item.verdict for item in items}, node.GetDisplayNode()
     for segmentId, segment in _segments(node).items():
-        verdict = verdicts.get(_number(segment))
+        number = _number(segment)
+        if number is None:
+            # somebody else's
+            continue
+        verdict = verdicts.get(number)
         if bool(display.GetSegmentVisibility(segmentId)) != (verdict is not None):
             display.SetSegmentVisibility(segmentId, verdict is not None)
         if verdict is not None and tuple(segment.GetColor()) != _COLORS[verdict]:

@@ -79,7 +79,7 @@ class Panel(VTKObservationMixin):
     def enter(self):
         """Offer the volume in view if none is chosen, and let the keys act."""
         self._offerVolumeInView()
-        self.review.openKeys(slicer.util.mainWindow() or self.widget.window())
+        self.review.enter(slicer.util.mainWindow() or self.widget.window())
 
     def _offerVolumeInView(self):
         if self._parameterNode is not None and self._parameterNode.inputVolume is None:
@@ -87,7 +87,7 @@ class Panel(VTKObservationMixin):
 
     def exit(self):
         """Give the keys back while another module is open."""
-        self.review.closeKeys()
+        self.review.exit()
 
     def cleanup(self):
         """Stop a running detection and let go of keys and scene."""

@@ -11,7 +11,9 @@ from slicer.util import VTKObservationMixin
 from . import (
     findingsMarkups,
     findingsOrder,
+    findingsOutline,
     keysTable,
+    outlineEditing,
     parameters,
     readingViews,
     reviewSession,
@@ -43,6 +45,8 @@ class ReviewControls(VTKObservationMixin):
         """Id of the finding that was judged last."""
         self._warned = None
         """Id and place of the finding that a new one would lie on."""
+        self._left = None
+        """Findings node and fingerprint of its outlines when the reader went to another module."""
         self._keyMap = KeyMap()
         self._shortcuts = Shortcuts(self._keyMap, self.runCommand)
         self._setUpWidgets()
@@ -74,6 +78,7 @@ class ReviewControls(VTKObservationMixin):
         ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.addButton.connect("clicked(bool)", self._onAddClicked)
         ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
+        ui.outlineButton.connect("clicked(bool)", self._onOutlineClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
         ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
         ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
@@ -107,7 +112,7 @@ class ReviewControls(VTKObservationMixin):
 
     def close(self):
         """Let go of keys and scene."""
-        self.closeKeys()
+        self._shortcuts.close()
         self._keepWindow()
         self.removeObservers()
 
@@ -178,6 +183,7 @@ class ReviewControls(VTKObservationMixin):
         ui.rejectButton.setEnabled(item is not None)
         ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
         ui.addButton.setEnabled(session is not None)
+        ui.outlineButton.setEnabled(item is not None)
         ui.removeButton.setEnabled(item is not None and item.added_by_reader)
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
@@ -361,21 +367,36 @@ class ReviewControls(VTKObservationMixin):
         reviewSession.setReaderName(self.ui.readerEdit.text.strip())
         self._updateSaveLabel()
 
-    # Keys
+    def _onOutlineClicked(self, checked=False):
+        """Let the reader change the outline of the current item in the Segment Editor; `enter` takes it over."""
+        if self.session is not None and self.session.item(self.session.current) is not None:
+            self._say(_("Change the outline in the Segment Editor, then come back to this module."))
+            outlineEditing.openEditor(self.session.node, self.session.current)
 
-    def openKeys(self, window):
-        """Let the keys act in a window."""
+    # Coming and going
+
+    def enter(self, window):
+        """Let the keys act in a window, and take over outlines that were changed meanwhile."""
         self._shortcuts.open(window)
+        left, self._left = self._left, None
+        if self.session is not None and left is not None and left[0] is self.session.node:
+            self._say("")
+            if left[1] != findingsOutline.fingerprint(self.session.node):
+                self.session.takeOutlines()
 
-    def closeKeys(self):
-        """Give the keys back."""
+    def exit(self):
+        """Give the keys back while another module is open."""
         self._shortcuts.close()
+        self._left = (self.session.node, findingsOutline.fingerprint(self.session.node)) if self.session else None
+
+    # Keys
 
     def runCommand(self, name):
         """Do what a key says."""
         session, ui = self.session, self.ui
         buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
-                   "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton}
+                   "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton,
+                   "edit": ui.outlineButton}
         if name in buttons:
             buttons[name].click()
         elif session is None:

@@ -12,6 +12,7 @@ from microbleeds.components import equivalent_diameter_mm
 from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
+from microbleeds.region_codes import region_from_json
 from microbleeds.review_files import REJECTED
 from microbleeds.review_log import Event, detection_value, extended, replay, shown_items
 from microbleeds.review_sidecar import Sidecar, sidecar_text
@@ -22,6 +23,8 @@ from .volumeNodes import digestOf, imageFileOf, ownRas, volumeOf
 
 _RING = 10
 """Candidates that a search for misses shows at a time."""
+_SIDES = {review_log.UNDONE: "before", review_log.REDONE: "after"}
+"""Of the value of a changed outline: the region that counts then."""
 _READER_SETTING = "CMBDetection/reader"
 
 
@@ -124,10 +127,7 @@ class ReviewSession:
         """
         place, region, diameterMm = self._focus(worldRas)
         number = self.state.next_id
-        regions = self._allRegions()
-        regions[regions == number] = 0
-        regions[tuple(region.T[::-1])] = number
-        findingsOutline.showRegion(self.node, number, region)
+        self._setRegion(number, region)
         self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm}, then=number)
 
     def move(self, number, worldRas):
@@ -165,6 +165,20 @@ class ReviewSession:
         diameterMm = equivalent_diameter_mm(len(region) * volume.voxel_volume_mm3)
         return tuple(center.tolist()), region, float(diameterMm)
 
+    def takeOutlines(self):
+        """Take over outlines that were changed elsewhere in Slicer, for instance in the Segment Editor."""
+        former = self._allRegions()
+        present = findingsOutline.regionsOf(self.node, [item.id for item in self.state.items])
+        changed = np.unique(np.concatenate([former[former != present], present[former != present]]))
+        there = {item.id for item in self.state.items}
+        voxelVolumeMm3 = volumeOf(self.volumeNode).voxel_volume_mm3
+        actions = [(review_log.OUTLINED, number, review_log.outline_value(_voxels(former, number),
+                                                                         _voxels(present, number), voxelVolumeMm3))
+                   for number in changed.tolist() if number in there]
+        if actions:
+            self._regions, self._savedRegions = present, None
+            self._actAll(actions)
+
     def undo(self):
         """Take back the latest action, and show its finding."""
         self._step(review_log.UNDONE, self.state.to_undo)
@@ -174,8 +188,11 @@ class ReviewSession:
         self._step(review_log.REDONE, self.state.to_redo)
 
     def _step(self, action, event):
-        if event is not None:
-            self.act(action, event.finding, then=event.finding or None)
+        if event is None:
+            return
+        if event.action == review_log.OUTLINED:
+            self._setRegion(event.finding, region_from_json(event.value[_SIDES[action]]))
+        self.act(action, event.finding, then=event.finding or None)
 
     def show(self, number):
         """Say which finding is on screen; its time begins, and a review that is gone on with begins there."""
@@ -216,8 +233,10 @@ class ReviewSession:
         value = detection_value(result, self.state)
         numbers = {candidate["label"]: candidate["id"] for candidate in value["candidates"]}
         regions = findingsOutline.readRegions(self.volumeNode, labelPath, numbers)
-        former = self._regionsOfItems([item.id for item in self.state.items
-                                       if item.touched and item.id not in numbers.values()])
+        kept = [item.id for item in self.state.items
+                if item.outlined or (item.touched and item.id not in numbers.values())]
+        former = self._regionsOfItems(kept)
+        regions[np.isin(regions, kept)] = 0
         before = {item.id for item in self.state.items if item.touched and not item.added_by_reader}
         self._sidecar = replace(self._sidecar, threshold=threshold)
         self.showRegions(np.where(regions > 0, regions, former))
@@ -228,6 +247,14 @@ class ReviewSession:
         return _("Not found again, kept as the reader's: {numbers}.").format(numbers=", ".join(map(str, orphans)))
 
     # Scene and file
+
+    def _setRegion(self, number, voxels):
+        """Make the region of an id that of voxels (n, 3), indices (i, j, k)."""
+        regions = self._allRegions()
+        regions[regions == number] = 0
+        regions[tuple(voxels.T[::-1])] = number
+        self._savedRegions = None
+        findingsOutline.showRegion(self.node, number, voxels)
 
     def showRegions(self, regions):
         """Make the regions those of a (k, j, i) array of ids."""
@@ -321,6 +348,11 @@ class ReviewSession:
     def _regionsOfItems(self, numbers):
         regions = self._allRegions()
         return np.where(np.isin(regions, list(numbers)), regions, 0).astype(np.int32)
+
+
+def _voxels(regions, number) -> np.ndarray:
+    """Return the voxels (n, 3), indices (i, j, k), of a number in a (k, j, i) array."""
+    return np.argwhere(regions == number)[:, ::-1]
 
 
 def open_(node, onChanged):

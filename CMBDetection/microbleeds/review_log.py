@@ -13,17 +13,19 @@ from typing import Any
 
 import numpy as np
 
+from .components import equivalent_diameter_mm
 from .errors import InputError
 from .findings import DetectionResult
 from .outputs import result_to_json
+from .region_codes import region_from_json, region_to_json
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, Review, ReviewedFinding
 
 DETECTED = "detected"
 VERDICT, CERTAINTY, MIMIC_KIND, COMMENT = "verdict", "certainty", "mimic_kind", "comment"
 MOVED, ADDED, REMOVED = "moved", "added", "removed"
-FINISHED = "finished"
+OUTLINED, FINISHED = "outlined", "finished"
 SKIPPED, UNDONE, REDONE = "skipped", "undone", "redone"
-UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, MOVED, ADDED, REMOVED, FINISHED)
+UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, MOVED, ADDED, REMOVED, OUTLINED, FINISHED)
 ACTIONS = (DETECTED, *UNDOABLE, SKIPPED, UNDONE, REDONE)
 TABLE_COLUMNS = ("at", "reader", "action", "finding", "value", "seconds")
 _SAME_MM = 2.0
@@ -48,8 +50,8 @@ class Event:
         Its id; 0 where the event is not about one.
     value : plain JSON
         ``verdict``, ``certainty``, ``mimic_kind`` and ``comment``: the new value. ``moved``: the new place, RAS mm.
-        ``added``: ``ras_mm`` and ``diameter_mm``. ``finished``: whether the review is.
-        ``detected``: see `detection_value`. Otherwise None.
+        ``added``: ``ras_mm`` and ``diameter_mm``. ``outlined``: see `outline_value`. ``finished``: whether the review
+        is. ``detected``: see `detection_value`. Otherwise None.
     seconds : float
         Since the finding was shown.
     """
@@ -78,6 +80,10 @@ class ReviewItem:
         0 where they are not known.
     verdict, certainty, mimic_kind, comment : str
         See `review_files.ReviewedFinding`.
+    outlined : bool
+        A reader has changed its outline.
+    edge_mm : float or None
+        See `findings.Finding`; None also for what a reader has added.
     """
 
     id: int
@@ -90,6 +96,8 @@ class ReviewItem:
     certainty: str = ""
     mimic_kind: str = ""
     comment: str = ""
+    outlined: bool = False
+    edge_mm: float | None = None
 
     @property
     def added_by_reader(self) -> bool:
@@ -100,7 +108,7 @@ class ReviewItem:
     def touched(self) -> bool:
         """Whether a reader has said anything about it, so that it must not be lost."""
         moved = self.position_ras != self.detected_ras
-        return bool(self.verdict != UNDECIDED or self.certainty or self.comment or moved)
+        return bool(self.verdict != UNDECIDED or self.certainty or self.comment or moved or self.outlined)
 
 
 @dataclass(frozen=True)
@@ -205,8 +213,22 @@ def detection_value(result: DetectionResult, state: ReviewState) -> dict[str, An
             number, free = free, free + 1
         listed.append({"id": number, "label": candidate.id, "ras_mm": list(candidate.position_ras),
                        "probability": candidate.probability, "diameter_mm": candidate.diameter_mm,
-                       "volume_mm3": candidate.volume_mm3})
+                       "volume_mm3": candidate.volume_mm3, "edge_mm": candidate.edge_mm})
     return {"provenance": result_to_json(result)["provenance"], "candidates": listed}
+
+
+def outline_value(before: np.ndarray, after: np.ndarray, voxel_volume_mm3: float) -> dict[str, Any]:
+    """Return the value of the event that an outline was changed.
+
+    Parameters
+    ----------
+    before, after : (n, 3) int arrays
+        Voxels (i, j, k) of the image whose ``voxels_sha256`` the review names, as Slicer counts them.
+    voxel_volume_mm3 : float
+    """
+    volume_mm3 = len(after) * voxel_volume_mm3
+    return {"before": region_to_json(before), "after": region_to_json(after), "volume_mm3": volume_mm3,
+            "diameter_mm": equivalent_diameter_mm(volume_mm3)}
 
 
 def shown_items(state: ReviewState, threshold: float) -> tuple[ReviewItem, ...]:
@@ -304,6 +326,11 @@ def _finished(events: Iterable[Event]) -> tuple[bool, str]:
 def _changed(item: ReviewItem, event: Event) -> ReviewItem:
     if event.action == MOVED:
         return replace(item, position_ras=_place(event.value))
+    if event.action == OUTLINED:
+        for side in ("before", "after"):
+            region_from_json(event.value[side])
+        return replace(item, outlined=True, volume_mm3=float(event.value["volume_mm3"]),
+                       diameter_mm=float(event.value["diameter_mm"]))
     if event.action in _CHOICES and event.value not in _CHOICES[event.action]:
         raise ValueError(f"{event.value!r} is no {event.action}")
     if event.action == COMMENT and not isinstance(event.value, str):
@@ -324,8 +351,10 @@ def _with_detection(items: dict[int, ReviewItem], event: Event) -> dict[int, Rev
         moved = former.detected_ras is not None and former.position_ras != former.detected_ras
         found[number] = replace(
             former, detected_ras=place, position_ras=former.position_ras if moved or former.added_by_reader else place,
-            probability=float(candidate["probability"]), diameter_mm=float(candidate["diameter_mm"]),
-            volume_mm3=float(candidate["volume_mm3"]))
+            probability=float(candidate["probability"]), edge_mm=_optional(candidate.get("edge_mm")))
+        if not former.outlined:
+            found[number] = replace(found[number], diameter_mm=float(candidate["diameter_mm"]),
+                                    volume_mm3=float(candidate["volume_mm3"]))
     left = {number: replace(item, detected_ras=None) for number, item in items.items()
             if number not in found and item.touched}
     return {**left, **found}
@@ -344,6 +373,10 @@ def _same_ids(candidates: Sequence[Any], items: Sequence[ReviewItem]) -> dict[in
         if candidate_id not in given and item_id not in given.values():
             given[candidate_id] = item_id
     return given
+
+
+def _optional(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 def _place(values: Any) -> tuple[float, float, float]:

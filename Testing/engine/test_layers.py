@@ -14,7 +14,7 @@ LAYERS = {
              "reference_import",
     "parts of step 0": "modality intensity bias_field brain_mask",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
-    "results": "review_files outputs review_log review_sidecar work_list snapshots report batch",
+    "results": "review_files region_codes outputs review_log review_sidecar work_list snapshots report batch",
     "simulation": "simulation.anatomy simulation.shapes simulation.protocol simulation.susceptibility "
                   "simulation.image_formation simulation.weighted_images simulation.qsm simulation.deformation "
                   "simulation.tissue simulation.surroundings simulation.vessel_growth simulation.vessels "

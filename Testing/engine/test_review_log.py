@@ -66,6 +66,29 @@ def test_undo_and_redo_by_hand():
     assert replay(events).to_redo is None, "a new action ends redoing"
 
 
+def outlined(before, after):
+    return review_log.outline_value(before, after, 2.0)
+
+
+def test_a_changed_outline_changes_the_size_and_survives_a_detection():
+    before, after = np.argwhere(np.ones((2, 2, 1))), np.argwhere(np.ones((3, 3, 2)))
+    events = [detected(), event("outlined", 2, outlined(before, after))]
+    item = replay(events).item(2)
+    assert item.outlined and item.touched and item.volume_mm3 == 36 and item.diameter_mm == pytest.approx(4.0968, 1e-4)
+    again = replay([*events, detected(state=replay(events))]).item(2)
+    assert again.outlined and again.volume_mm3 == 36 and not again.added_by_reader
+    assert not replay([*events, event("undone")]).item(2).outlined
+    with pytest.raises(ValueError, match="region"):
+        replay([*events, event("outlined", 2, {**outlined(before, after), "after": {"corner": [1]}})])
+
+
+def test_items_know_the_distance_to_the_edge():
+    value = review_log.detection_value(detection(PLACES), ReviewState())
+    value["candidates"][0]["edge_mm"] = 3.5
+    del value["candidates"][1]["edge_mm"]
+    assert [item.edge_mm for item in replay([event(review_log.DETECTED, 0, value)]).items] == [3.5, None, None]
+
+
 def random_events(rng, count):
     """Return a detection and random actions that are possible one after the other."""
     events, state = extended((), detected())
@@ -76,6 +99,7 @@ def random_events(rng, count):
                  "mimic_kind": str(rng.choice(MIMIC_KINDS)), "comment": f"note {rng.integers(100)}",
                  "moved": rng.normal(size=3).tolist(),
                  "added": {"ras_mm": rng.normal(size=3).tolist(), "diameter_mm": 2.0},
+                 "outlined": outlined(rng.integers(0, 9, (rng.integers(5), 3)), rng.integers(0, 9, (4, 3))),
                  "finished": bool(rng.integers(2))}.get(action)
         number = {"added": state.next_id, "finished": 0}.get(action, int(rng.choice(numbers)))
         try:

@@ -9,9 +9,9 @@ from panelCase import PanelTestCase, makeVolume
 WIDTH, HEIGHT = 380, 520
 CONTROLS = ("inputSelector", "modelCombo", "modalityCombo", "operatingPointCombo", "detectButton", "progressBar",
             "findingsSelector", "thresholdSlider", "orderCombo", "verdictFilterCombo", "sizeFilterCombo",
-            "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton", "undoButton",
-            "redoButton", "certaintyCombo", "mimicCombo", "commentEdit", "summaryLabel", "saveLabel", "resumeButton",
-            "readerEdit", "resetKeysButton", "keysTable")
+            "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton",
+            "outlineButton", "undoButton", "redoButton", "certaintyCombo", "mimicCombo", "commentEdit",
+            "summaryLabel", "saveLabel", "resumeButton", "readerEdit", "resetKeysButton", "keysTable")
 UNSEEN = ("resumeButton", "findingsSelector", "readerEdit", "resetKeysButton", "keysTable")
 """Not shown unless there is something to resume or their tab is open."""
 
