@@ -15,6 +15,7 @@ from . import (
     keysTable,
     outlineEditing,
     parameters,
+    probeCard,
     readingViews,
     reviewSession,
     reviewTexts,
@@ -78,6 +79,7 @@ class ReviewControls(VTKObservationMixin):
         ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.addButton.connect("clicked(bool)", self._onAddClicked)
         ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
+        ui.tabs.connect("currentChanged(int)", self._onTabChanged)
         ui.outlineButton.connect("clicked(bool)", self._onOutlineClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
         ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
@@ -188,6 +190,15 @@ class ReviewControls(VTKObservationMixin):
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
         self._updateQualifiers()
+        self._updateProbe()
+
+    def _updateProbe(self):
+        """Probe the current item, if anybody looks."""
+        if self.ui.tabs.currentWidget() is self.ui.probeTab:
+            probeCard.show(self.ui.probeText, self.ui.probePlot, self.session)
+
+    def _onTabChanged(self, index):
+        self._updateProbe()
 
     # From finding to finding
 
@@ -417,6 +428,8 @@ class ReviewControls(VTKObservationMixin):
             self._searchForMisses()
         elif name == "outline":
             findingsMarkups.toggleVisibility(session.node)
+        elif name == "probe":
+            ui.tabs.setCurrentWidget(ui.findingsTab if ui.tabs.currentWidget() is ui.probeTab else ui.probeTab)
         elif name == "sequence":
             self._say(_("Shown: {name}").format(name=readingViews.showNextSequence(session.volumeNode)))
 

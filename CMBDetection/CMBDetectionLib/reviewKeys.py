@@ -47,6 +47,7 @@ def commands() -> tuple[Command, ...]:
             Command("remove", _("remove a finding that you added"), "K"),
             Command("misses", _("search for misses: the next less probable candidates"), "M"),
             *reasons, Command("comment", _("comment"), "C"),
+            Command("probe", _("probe: figures and profiles of the finding"), "J"),
             Command("edit", _("change the outline in the Segment Editor"), "H"),
             Command("outline", _("show or hide rays and outlines"), "E"),
             Command("sequence", _("show the next sequence at the same place"), "Q"))

@@ -11,8 +11,10 @@ CONTROLS = ("inputSelector", "modelCombo", "modalityCombo", "operatingPointCombo
             "findingsSelector", "thresholdSlider", "orderCombo", "verdictFilterCombo", "sizeFilterCombo",
             "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton",
             "outlineButton", "undoButton", "redoButton", "certaintyCombo", "mimicCombo", "commentEdit",
-            "summaryLabel", "saveLabel", "resumeButton", "readerEdit", "resetKeysButton", "keysTable")
-UNSEEN = ("resumeButton", "findingsSelector", "readerEdit", "resetKeysButton", "keysTable")
+            "summaryLabel", "saveLabel", "resumeButton", "readerEdit", "resetKeysButton", "keysTable", "probeText",
+            "probePlot")
+UNSEEN = ("resumeButton", "findingsSelector", "readerEdit", "resetKeysButton", "keysTable", "probeText",
+          "probePlot")
 """Not shown unless there is something to resume or their tab is open."""
 
 

@@ -105,7 +105,8 @@ def _finding(number, position, probability):
     return {"id": number, "ras_mm": position, "probability": probability, "detector_probability": 0.8,
             "volume_mm3": 13.5, "diameter_mm": 2.95, "box_ras_mm": [position, position],
             "extrema": {"minimum": 1, "maximum": 2, "minimum_ras_mm": position, "maximum_ras_mm": position},
-            "status": "kept" if kept else "removed", "removed_by": None if kept else "step2_classify: probability"}
+            "status": "kept" if kept else "removed", "removed_by": None if kept else "step2_classify: probability",
+            "edge_mm": 4.2 if number == 1 else None}
 
 
 def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamaged=False):

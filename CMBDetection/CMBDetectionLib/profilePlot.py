@@ -1,0 +1,49 @@
+"""Three small plots of the values along lines through a finding."""
+
+import qt
+
+_COLORS = {"L": "#d9a400", "P": "#3a9d3a", "I": "#d23c32"}
+"""As Slicer colors the views across these axes: sagittal, coronal, axial."""
+_MARGIN, _TEXT_HEIGHT = 4, 14
+
+
+def draw(profiles, width, height):
+    """Return a pixmap with the profiles side by side, all on one scale, the finding in the middle of each."""
+    pixmap = qt.QPixmap(width, height)
+    pixmap.fill(qt.QColor("white"))
+    values = [value for profile in profiles for value in profile.values]
+    painter = qt.QPainter()
+    painter.begin(pixmap)
+    # drawing on an empty scale is impossible, and there is nothing to draw
+    if values and max(values) > min(values):
+        reach = max(abs(offset) for profile in profiles for offset in profile.offsets_mm)
+        for index, profile in enumerate(profiles):
+            box = (index * width // 3 + _MARGIN, _MARGIN, width // 3 - 2 * _MARGIN,
+                   height - 2 * _MARGIN - _TEXT_HEIGHT)
+            _drawOne(painter, profile, box, (min(values), max(values)), reach)
+    painter.end()
+    return pixmap
+
+
+def _drawOne(painter, profile, box, scale, reach):
+    left, top, width, height = box
+    low, high = scale
+
+    def place(offset, value):
+        return (round(left + (offset / reach + 1) / 2 * width),
+                round(top + (high - value) / (high - low) * height))
+
+    painter.setPen(qt.QColor("#c8c8c8"))
+    middle = place(0.0, low)[0]
+    painter.drawLine(middle, top, middle, top + height)
+    painter.drawLine(left, top + height, left + width, top + height)
+    painter.setPen(qt.QPen(qt.QBrush(qt.QColor(_COLORS[min(profile.axis_ras, key="LPIRAS".index)])), 2))
+    points = [place(offset, value) for offset, value in zip(profile.offsets_mm, profile.values, strict=True)]
+    for (startX, startY), (endX, endY) in zip(points, points[1:], strict=False):
+        painter.drawLine(startX, startY, endX, endY)
+    painter.setPen(qt.QColor("#303030"))
+    first, last = profile.axis_ras
+    baseline = top + height + _TEXT_HEIGHT - 2
+    painter.drawText(left, baseline, first)
+    painter.drawText(left + width - 8, baseline, last)
+    painter.drawText(middle - 16, baseline, f"±{reach:.0f} mm")
