@@ -76,12 +76,7 @@ class DetectionRun:
         process = EngineProcess(self._command, self._onProgress,
                                 lambda outcome: self._onEngineFinished(outcome, device))
         self._processes.append(process)
-        arguments = ["detect", str(self._imagePath), "-o", str(self._folder / "result"), "--progress", "json",
-                     "--exit-with-stdin", "--improbable-regions", "--modality", self._options.modality,
-                     "--operating-point", self._options.operatingPoint, "--device", device]
-        if self._options.model:
-            arguments += ["--model", self._options.model]
-        process.start(arguments)
+        process.start(detectArguments(self._imagePath, self._folder / "result", self._options, device))
 
     def _onEngineFinished(self, outcome: Outcome, device):
         if outcome.status == FAILED and outcome.kind == "cuda_memory" and device != "cpu":
@@ -100,6 +95,14 @@ class DetectionRun:
             shutil.rmtree(self._folder, ignore_errors=True)
             if self._folder.exists():
                 logging.warning("CMBDetection: the temporary folder %s could not be removed", self._folder)
+
+
+def detectArguments(imagePath, folder, options, device="auto") -> list[str]:
+    """Return the engine's arguments for a detection in an image file with its results in a folder."""
+    arguments = ["detect", str(imagePath), "-o", str(folder), "--progress", "json", "--exit-with-stdin",
+                 "--improbable-regions", "--modality", options.modality, "--operating-point", options.operatingPoint,
+                 "--device", device]
+    return [*arguments, "--model", options.model] if options.model else arguments
 
 
 def exportVolume(volumeNode, folder: Path) -> Path:

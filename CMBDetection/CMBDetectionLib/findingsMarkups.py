@@ -9,10 +9,13 @@ import slicer
 import vtk
 from microbleeds.review_files import REJECTED
 
+from .volumeNodes import removeWithOwn
+
 FINDINGS_ATTRIBUTE = "CMBDetection.findings"
 """Marks a node as ours."""
 VOLUME_ROLE = "referenceVolume"
 OUTLINE_ROLE = "outline"
+LOG_ROLE = "reviewLog"
 _GLYPH_SIZE_MM = 12.0
 """The rays begin at about a quarter of this from the center, outside all but the largest microbleeds."""
 _POINT_COLOR = (1.0, 0.8, 0.2)
@@ -82,6 +85,15 @@ def toggleVisibility(node):
     visible = not node.GetDisplayVisibility()
     for shown in filter(None, (node, node.GetNodeReference(OUTLINE_ROLE))):
         shown.SetDisplayVisibility(visible)
+
+
+def remove(node):
+    """Remove a findings node with its outlines and its review from the scene."""
+    for role in (OUTLINE_ROLE, LOG_ROLE):
+        own = node.GetNodeReference(role)
+        if own is not None:
+            removeWithOwn(own) if own.IsA("vtkMRMLDisplayableNode") else slicer.mrmlScene.RemoveNode(own)
+    removeWithOwn(node)
 
 
 def _description(item) -> str:

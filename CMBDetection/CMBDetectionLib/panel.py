@@ -16,6 +16,7 @@ from .combos import fillCombo, selectedValue, selectValue
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
 from .reviewControls import ReviewControls
+from .workListControls import WorkListControls
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"
 _AFTER_SELECTORS = -100.0
@@ -44,6 +45,7 @@ class Panel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.widget)
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.review = ReviewControls(self.ui, self._setMessage)
+        self.workList = WorkListControls(self.ui, self, self._setMessage, self._command, ensureTorch)
         self._setUpWidgets()
         self._connectWidgets()
         self._observeScene()
@@ -92,6 +94,7 @@ class Panel(VTKObservationMixin):
     def cleanup(self):
         """Stop a running detection and let go of keys and scene."""
         self.review.close()
+        self.workList.close()
         self._stopRun()
         self._detach()
         self.removeObservers()
@@ -183,6 +186,22 @@ class Panel(VTKObservationMixin):
         if self._parameterNode is not None:
             self._onParametersModified()
 
+    def showScan(self, volume, modality):
+        """Show a volume and its review if there is one, in the scene or kept as a file; return whether there is."""
+        self._stopRun()
+        node = self._parameterNode
+        with slicer.util.NodeModify(node.parameterNode):
+            node.modality = modality
+            node.inputVolume = volume
+        if self.review.session is None and self._offer is not None and self._offer[1] is not None:
+            self._onResumeClicked()
+        return self.review.session is not None
+
+    def detectionOptions(self):
+        """Return what is chosen for a detection."""
+        return DetectionOptions(self._parameterNode.modality, selectedValue(self.ui.modelCombo),
+                                self._parameterNode.operatingPoint)
+
     # Detection
 
     def _onDetectClicked(self, checked=False):
@@ -200,9 +219,8 @@ class Panel(VTKObservationMixin):
         self._updateDetectButton()
 
     def _startRun(self):
-        node = self._parameterNode
-        options = DetectionOptions(node.modality, selectedValue(self.ui.modelCombo), node.operatingPoint)
-        self._run = DetectionRun(node.inputVolume, options, self._command, self._onProgress, self._onRunFinished)
+        self._run = DetectionRun(self._parameterNode.inputVolume, self.detectionOptions(), self._command,
+                                 self._onProgress, self._onRunFinished)
         self._lastRun = self._run
         self._onProgress(0.0, _("Starting"))
         try:
@@ -232,17 +250,21 @@ class Panel(VTKObservationMixin):
             elif not run.volumeIsUnchanged():
                 self._setMessage(_("The volume was transformed during detection; detect again."))
             else:
-                self._showResult(run, outcome)
-        except (OSError, ValueError, KeyError, InputError) as error:
-            logging.exception("CMBDetection: the result could not be shown")
-            self._setMessage(_("The result could not be shown: {error}").format(error=error))
+                self.showFiles(run.volumeNode, outcome.files, outcome.warnings)
         finally:
             self._updateDetectButton()
 
-    def _showResult(self, run, outcome):
+    def showFiles(self, volume, files, warnings=()):
+        """Show the result files of the engine for a volume, or say why that is impossible."""
+        try:
+            self._showResult(volume, files, warnings)
+        except (OSError, ValueError, KeyError, InputError) as error:
+            logging.exception("CMBDetection: the result could not be shown")
+            self._setMessage(_("The result could not be shown: {error}").format(error=error))
+
+    def _showResult(self, volume, files, warnings):
         """Add the findings to the review of the volume; what was said about earlier ones stays."""
-        volume = run.volumeNode
-        result = read_result(outcome.files["findings"])
+        result = read_result(files["findings"])
         former, shown = findingsMarkups.findingsNodeOf(volume), self.review.session
         if former is None:
             session = reviewSession.begin(volume, self.review.update)
@@ -251,14 +273,14 @@ class Panel(VTKObservationMixin):
         else:
             session = reviewSession.open_(former, self.review.update)
         try:
-            kept = session.detected(result, outcome.files["labels"], _threshold(result))
+            kept = session.detected(result, files["labels"], _threshold(result))
         except OSError:
             if former is None:
                 slicer.mrmlScene.RemoveNode(session.node)
             raise
         if self._parameterNode.inputVolume is volume:
             self._take(session)
-        self._setMessage("\n".join([*outcome.warnings, *filter(None, [kept])]))
+        self._setMessage("\n".join([*warnings, *filter(None, [kept])]))
         if self.review.session is session:
             session.show(0)
             self.review.showNextOpen()

@@ -407,7 +407,7 @@ class ReviewControls(VTKObservationMixin):
         session, ui = self.session, self.ui
         buttons = {"accept": ui.acceptButton, "reject": ui.rejectButton, "reset": ui.resetButton,
                    "undo": ui.undoButton, "redo": ui.redoButton, "add": ui.addButton, "remove": ui.removeButton,
-                   "edit": ui.outlineButton}
+                   "edit": ui.outlineButton, "case": ui.nextCaseButton}
         if name in buttons:
             buttons[name].click()
         elif session is None:

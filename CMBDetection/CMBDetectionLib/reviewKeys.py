@@ -49,6 +49,7 @@ def commands() -> tuple[Command, ...]:
             *reasons, Command("comment", _("comment"), "C"),
             Command("probe", _("probe: figures and profiles of the finding"), "J"),
             Command("edit", _("change the outline in the Segment Editor"), "H"),
+            Command("case", _("next open case of the work list"), "W"),
             Command("outline", _("show or hide rays and outlines"), "E"),
             Command("sequence", _("show the next sequence at the same place"), "Q"))
 

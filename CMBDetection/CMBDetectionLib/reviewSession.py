@@ -179,6 +179,11 @@ class ReviewSession:
             self._regions, self._savedRegions = present, None
             self._actAll(actions)
 
+    def finish(self):
+        """Say that the review is done."""
+        if not self.state.finished:
+            self.act(review_log.FINISHED, 0, True)
+
     def undo(self):
         """Take back the latest action, and show its finding."""
         self._step(review_log.UNDONE, self.state.to_undo)

@@ -11,9 +11,8 @@ from microbleeds.outputs import FILE_NAMES
 from microbleeds.review_files import FILE_NAME
 from microbleeds.review_sidecar import read_sidecar, sidecar_from_json, sidecar_places
 
+from .findingsMarkups import LOG_ROLE
 from .volumeNodes import digestOf, imageFileOf
-
-_LOG_ROLE = "reviewLog"
 
 
 def ownFolder() -> Path:
@@ -48,11 +47,11 @@ def labelsBeside(path) -> Path:
 
 def keepInScene(node, text):
     """Keep the text of a sidecar in the scene with its findings node, so that it is saved with it."""
-    textNode = node.GetNodeReference(_LOG_ROLE)
+    textNode = node.GetNodeReference(LOG_ROLE)
     if textNode is None:
         textNode = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{node.GetName()} review")
         textNode.SetHideFromEditors(True)
-        node.SetNodeReferenceID(_LOG_ROLE, textNode.GetID())
+        node.SetNodeReferenceID(LOG_ROLE, textNode.GetID())
     textNode.SetText(text)
 
 
@@ -64,7 +63,7 @@ def fromScene(node):
     InputError
         If there is none, or it is damaged.
     """
-    textNode = node.GetNodeReference(_LOG_ROLE)
+    textNode = node.GetNodeReference(LOG_ROLE)
     try:
         content = json.loads(textNode.GetText()) if textNode is not None else None
     except ValueError:

@@ -44,6 +44,15 @@ def imageFileOf(volumeNode) -> Path | None:
     return path if path is not None and path.is_file() and path.name.lower().endswith(IMAGE_SUFFIXES) else None
 
 
+def removeWithOwn(node):
+    """Remove a node and what only it uses: display and storage."""
+    own = [node.GetNthDisplayNode(index) for index in range(node.GetNumberOfDisplayNodes())]
+    # the node first: a view that shows it would give it another display node
+    for one in [node, *own, node.GetStorageNode()]:
+        if one is not None:
+            slicer.mrmlScene.RemoveNode(one)
+
+
 def sliceAxis(volumeNode) -> np.ndarray:
     """Return the direction (3,) across the slices as acquired, in the volume's own RAS, length 1.
 

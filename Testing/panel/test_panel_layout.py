@@ -12,9 +12,9 @@ CONTROLS = ("inputSelector", "modelCombo", "modalityCombo", "operatingPointCombo
             "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton",
             "outlineButton", "undoButton", "redoButton", "certaintyCombo", "mimicCombo", "commentEdit",
             "summaryLabel", "saveLabel", "resumeButton", "readerEdit", "resetKeysButton", "keysTable", "probeText",
-            "probePlot")
+            "probePlot", "casesFolderButton", "casesTableButton", "nextCaseButton", "casesTable", "casesLabel")
 UNSEEN = ("resumeButton", "findingsSelector", "readerEdit", "resetKeysButton", "keysTable", "probeText",
-          "probePlot")
+          "probePlot", "casesFolderButton", "casesTableButton", "nextCaseButton", "casesTable", "casesLabel")
 """Not shown unless there is something to resume or their tab is open."""
 
 

@@ -5,6 +5,7 @@ Usage: fakeEngine.py SCENARIO PID_FILE detect IMAGE -o DIR ... ; the scenarios a
 
 import argparse
 import gzip
+import hashlib
 import json
 import os
 import signal
@@ -111,14 +112,16 @@ def _finding(number, position, probability):
 
 def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamaged=False):
     sizes, rows = _readGeometry(arguments.image)
-    arguments.folder.mkdir(parents=True)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
     stem = arguments.image.stem
     candidates = [_finding(number, _toRas(rows, voxel), 1.0 - 0.1 * number)
                   for number, voxel in enumerate(voxels, start=1)]
     candidates += [_finding(number, _toRas(rows, voxel), 0.48 - 0.02 * index)
                    for index, (number, voxel) in enumerate(enumerate(improbable, start=len(candidates) + 1))]
     findings = [candidate for candidate in candidates if candidate["status"] == "kept"]
-    provenance = {"input_name": arguments.image.name, "input_sha256": "0" * 64, "modality": arguments.modality,
+    provenance = {"input_name": arguments.image.name,
+                  "input_sha256": hashlib.sha256(arguments.image.read_bytes()).hexdigest(),
+                  "modality": arguments.modality,
                   "modality_reason": "given", "model_name": arguments.model, "model_sha256": "1" * 64,
                   "operating_point": arguments.operating_point, "shape": sizes, "spacing_mm": [1, 1, 1],
                   "parameters": {"python_path": os.environ.get("PYTHONPATH", ""), "device": arguments.device,
@@ -131,6 +134,8 @@ def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamag
     _writeLabels(labelsPath, sizes, rows, (*voxels, *improbable))
     if labelsAreDamaged:
         labelsPath.write_bytes(b"damaged")
+    for name in ("findings.tsv", "markups.mrk.json", "report.html"):
+        (arguments.folder / f"{stem}_desc-cmb_{name}").write_text("not read by the panel")
     _say(event="result", image=str(arguments.image), files={"findings": str(findingsPath), "labels": str(labelsPath)},
          counts={"findings": len(findings), "candidates": len(findings)})
     _say(event="done", exit_code=0)

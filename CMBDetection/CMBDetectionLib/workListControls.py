@@ -1,0 +1,274 @@
+"""The work list: cases with their status, the next one loaded and detected in while one reads."""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import qt
+import slicer
+from microbleeds import work_list
+from microbleeds.errors import InputError
+from microbleeds.review_files import UNDECIDED
+from slicer.i18n import tr as _
+
+from . import findingsMarkups, reviewStore
+from .aheadDetection import AheadDetection
+from .engineProcess import FAILED
+from .volumeNodes import removeWithOwn
+
+_LOAD_AHEAD_MS = 800
+"""After a case is shown: reading the next file holds the window up for a moment."""
+_DETECT_AHEAD = 2
+_FOLDER_SETTING = "CMBDetection/cases"
+
+
+class WorkListControls:
+    """The tab of the cases. `panel` shows a case, `say(text)` shows a message, `ensureTorch()` as in the panel."""
+
+    def __init__(self, ui, panel, say, command, ensureTorch):
+        self.ui = ui
+        self.cases = ()
+        self.states = {}
+        self._panel = panel
+        self._say = say
+        self._ensureTorch = ensureTorch
+        self._detection = AheadDetection(command, self._onProgress, self._onDetected)
+        self._results = None
+        self._current = None
+        self._volumes = {}
+        """Volume nodes that the list has loaded, by case."""
+        self._problems = {}
+        self._places = {}
+        """Where reviews are that lie elsewhere than beside their image, as far as is known."""
+        self._asked = ""
+        """Name of the case that has open findings and was asked about."""
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.connect("timeout()", self._loadAhead)
+        ui.casesFolderButton.connect("clicked(bool)", self._onFolderClicked)
+        ui.casesTableButton.connect("clicked(bool)", self._onTableClicked)
+        ui.nextCaseButton.connect("clicked(bool)", self._onNextClicked)
+        ui.casesTable.connect("cellDoubleClicked(int,int)", self._onCaseDoubleClicked)
+        self._setUpTable()
+        self._show()
+
+    def _setUpTable(self):
+        table = self.ui.casesTable
+        titles = (_("Case"), _("Status"), _("Reader"), "✓", "○")
+        table.setColumnCount(len(titles))
+        for column, title in enumerate(titles):
+            table.setHorizontalHeaderItem(column, qt.QTableWidgetItem(title))
+        header = table.horizontalHeader()
+        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+
+    def close(self):
+        """Stop what runs in the background; the reviews are saved already."""
+        self._timer.stop()
+        self._detection.stop()
+
+    # Opening a list
+
+    def _onFolderClicked(self, checked=False):
+        folder = qt.QFileDialog.getExistingDirectory(self.ui.casesTable, _("Folder or BIDS tree of cases"),
+                                                     str(qt.QSettings().value(_FOLDER_SETTING) or ""))
+        if folder:
+            self.open(Path(folder))
+
+    def _onTableClicked(self, checked=False):
+        chosen = qt.QFileDialog.getOpenFileName(self.ui.casesTable, _("Table of cases"),
+                                                str(qt.QSettings().value(_FOLDER_SETTING) or ""), "*.tsv")
+        # with its filter where Qt is used from Python directly
+        path = chosen[0] if isinstance(chosen, tuple) else chosen
+        if path:
+            self.open(Path(path))
+
+    def open(self, source):
+        """Show the cases of a folder, BIDS tree or table."""
+        try:
+            cases = work_list.find_cases(source)
+        except InputError as error:
+            self._say(str(error))
+            return
+        self.close()
+        self._say("")
+        qt.QSettings().setValue(_FOLDER_SETTING, str(source))
+        self.cases, self._current, self._problems, self._places = cases, None, {}, {}
+        self._results = _writable(work_list.results_folder(source))
+        self.states = {case.name: work_list.state_of(case, work_list.sidecar_of(case)) for case in cases}
+        self.ui.casesTable.setToolTip(str(source))
+        self._show()
+
+    # From case to case
+
+    def _onCaseDoubleClicked(self, row, column):
+        self.openCase(self.cases[row])
+
+    def _onNextClicked(self, checked=False):
+        self.next()
+
+    def next(self):
+        """Finish the case if nothing is open, and open the next one; ask once if something is."""
+        if not self.cases:
+            self._say(_("Choose a folder or table of cases first."))
+            return
+        session = self._session()
+        if session is not None:
+            undecided = sum(item.verdict == UNDECIDED for item in session.items)
+            if undecided and self._asked != self._current.name:
+                self._asked = self._current.name
+                self._say(_("{count} findings are still open; once more leaves this case in progress.").format(
+                    count=undecided))
+                return
+            if not undecided:
+                session.finish()
+        self._renew(self._current)
+        following = work_list.next_open(self.cases, self.states, self._current.name if self._current else "")
+        if following is None:
+            self._say(_("No other case is open."))
+            self._show()
+            return
+        self.openCase(following)
+
+    def openCase(self, case):
+        """Show a case: as it was left, as the detection in the background found it, or after a detection now."""
+        volume = self._volumeOf(case)
+        if volume is None:
+            self._problems[case.name] = _("{path} cannot be loaded.").format(path=case.image)
+            self._say(self._problems[case.name])
+            self._renew(case)
+            return
+        former, self._current, self._asked = self._current, case, ""
+        self._say("")
+        known = self._panel.showScan(volume, case.modality)
+        self._leave(former)
+        if not known:
+            self._showDetection(case, volume)
+        self._renew(case)
+        self._timer.start(_LOAD_AHEAD_MS)
+
+    def _showDetection(self, case, volume):
+        files = work_list.result_files(self._results, case)
+        if files is not None:
+            self._panel.showFiles(volume, files)
+        elif self._detection.case is None or self._detection.case.name != case.name:
+            self._detect(case)
+
+    def _session(self):
+        """Return the review of the current case, None if the panel shows another one."""
+        session = self._panel.review.session
+        node = self._volumes.get(self._current.name) if self._current is not None else None
+        return session if session is not None and node is not None and session.volumeNode is node else None
+
+    def _volumeOf(self, case):
+        node = self._volumes.get(case.name)
+        if node is not None and slicer.mrmlScene.IsNodePresent(node):
+            return node
+        try:
+            node = slicer.util.loadVolume(str(case.image), properties={"show": False})
+        except RuntimeError:
+            logging.exception("CMBDetection: %s could not be loaded", case.image)
+            return None
+        # when it is loaded a second time, Slicer would number it
+        node.SetName(case.name)
+        self._volumes[case.name] = node
+        return node
+
+    def _leave(self, case):
+        """Take a case out of the scene; its review is in its file."""
+        node = self._volumes.pop(case.name, None) if case is not None and case is not self._current else None
+        if node is None or not slicer.mrmlScene.IsNodePresent(node):
+            return
+        self._renew(case)
+        findings = findingsMarkups.findingsNodeOf(node)
+        if findings is not None:
+            findingsMarkups.remove(findings)
+        removeWithOwn(node)
+
+    # While one reads
+
+    def _loadAhead(self):
+        """Load the next case without showing it, and detect in those to come."""
+        for case in work_list.coming(self.cases, self.states, self._current.name, 1):
+            self._volumeOf(case)
+        self._detectAhead()
+
+    def _detectAhead(self):
+        if self._detection.case is not None or self._current is None:
+            return
+        waiting = [case for case in work_list.coming(self.cases, self.states, self._current.name, _DETECT_AHEAD)
+                   if case.name not in self._problems and work_list.result_files(self._results, case) is None]
+        if waiting:
+            self._detect(waiting[0])
+
+    def _detect(self, case):
+        problem = self._ensureTorch()
+        if problem:
+            self._say(problem)
+            return
+        self._detection.start(case, work_list.case_folder(self._results, case),
+                              replace(self._panel.detectionOptions(), modality=case.modality))
+
+    def _onProgress(self, case, fraction, text):
+        if case is self._current:
+            self._say(_("{text} {percent:.0f} %").format(text=text, percent=100 * fraction))
+
+    def _onDetected(self, case, outcome):
+        if outcome.status == FAILED:
+            self._problems[case.name] = outcome.message
+        if case is self._current:
+            if outcome.status == FAILED:
+                self._say(outcome.message)
+            elif self._session() is None:
+                self._panel.showFiles(self._volumes[case.name], outcome.files, outcome.warnings)
+        self._renew(case)
+        self._detectAhead()
+
+    # What is shown
+
+    def _renew(self, case):
+        """Look again how far a case is."""
+        if case is None:
+            return
+        session = self._session() if case is self._current else None
+        if session is not None:
+            self._places[case.name] = session.place
+        self.states[case.name] = work_list.state_of(case, self._places.get(case.name, work_list.sidecar_of(case)),
+                                                    self._problems.get(case.name, ""))
+        self._show()
+
+    def _show(self):
+        """Show all cases, and how many are done."""
+        texts = {work_list.OPEN: _("○ open"), work_list.IN_PROGRESS: _("◐ in progress"),
+                 work_list.DONE: _("✓ done"), work_list.FAILED: _("✗ failed")}
+        table = self.ui.casesTable
+        table.setRowCount(len(self.cases))
+        for row, case in enumerate(self.cases):
+            state = self.states[case.name]
+            judged = state.status in (work_list.IN_PROGRESS, work_list.DONE)
+            for column, text in enumerate((case.name, texts[state.status], state.reader,
+                                           str(state.accepted) if judged else "",
+                                           str(state.undecided) if judged else "")):
+                cell = qt.QTableWidgetItem(text)
+                cell.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+                cell.setToolTip(state.problem or str(case.image))
+                table.setItem(row, column, cell)
+        if self._current is not None:
+            table.selectRow(self.cases.index(self._current))
+        self.ui.nextCaseButton.setEnabled(bool(self.cases))
+        self.ui.casesLabel.setText(self._progress())
+
+    def _progress(self):
+        if not self.cases:
+            return _("No cases. Choose a folder, a BIDS tree or a table with a column “image”.")
+        done = sum(state.status == work_list.DONE for state in self.states.values())
+        readers = [f"{reader or _('no name')} {count}"
+                   for reader, count in work_list.progress_by_reader(self.states).items()]
+        return " · ".join([_("{done} of {all} done").format(done=done, all=len(self.cases)), *readers])
+
+
+def _writable(folder) -> Path:
+    """Return a folder for results, beside Slicer's settings where the data cannot be written to."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return folder if os.access(there, os.W_OK) else reviewStore.ownFolder() / "detections"
