@@ -1,6 +1,7 @@
 """The scripted module CMBDetection: registration only. The panel is in CMBDetectionLib, the engine in microbleeds."""
 
 import slicer
+from CMBDetectionLib import sampleScan
 from CMBDetectionLib.panel import Panel
 from CMBDetectionLib.parameters import CMBDetectionLogic
 from slicer.i18n import tr as _
@@ -30,6 +31,7 @@ class CMBDetection(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "The method is that of Sundaresan et al., Automated detection of cerebral microbleeds on MR images using "
             "knowledge distillation framework, Frontiers in Neuroinformatics 17:1204186 (2023).")
+        slicer.app.connect("startupCompleted()", sampleScan.register)
 
 
 class CMBDetectionWidget(ScriptedLoadableModuleWidget):

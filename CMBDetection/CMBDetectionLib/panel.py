@@ -11,7 +11,7 @@ from microbleeds.outputs import read_result
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts
+from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts, sampleScan
 from .combos import fillCombo, selectedValue, selectValue
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
@@ -70,6 +70,7 @@ class Panel(VTKObservationMixin):
             combo.connect("currentIndexChanged(int)", self._onOptionChanged)
         ui.detectButton.connect("clicked(bool)", self._onDetectClicked)
         ui.resumeButton.connect("clicked(bool)", self._onResumeClicked)
+        ui.sampleButton.connect("clicked(bool)", self._onSampleClicked)
 
     def _observeScene(self):
         scene = slicer.vtkMRMLScene
@@ -315,6 +316,9 @@ class Panel(VTKObservationMixin):
 
     # Reviews that were kept
 
+    def _onSampleClicked(self, checked=False):
+        self._parameterNode.inputVolume = sampleScan.load()
+
     def _offerReview(self):
         """Offer to go on with the review of a volume that has none in the scene."""
         volume = self._parameterNode.inputVolume if self._parameterNode else None
@@ -322,6 +326,9 @@ class Panel(VTKObservationMixin):
             self._offer = None
         elif self._offer is None or self._offer[0] is not volume:
             self._offer = (volume, self._keptReview(volume))
+        self.ui.sampleButton.setVisible(volume is None)
+        if volume is None:
+            self.ui.summaryLabel.setText(reviewTexts.firstSteps())
         sidecar = self._offer[1] if self._offer else None
         self.ui.resumeButton.setVisible(sidecar is not None)
         if sidecar is not None:

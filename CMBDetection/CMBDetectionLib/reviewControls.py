@@ -79,6 +79,7 @@ class ReviewControls(VTKObservationMixin):
         ui.redoButton.connect("clicked(bool)", self._onRedoClicked)
         ui.addButton.connect("clicked(bool)", self._onAddClicked)
         ui.removeButton.connect("clicked(bool)", self._onRemoveClicked)
+        ui.logButton.connect("clicked(bool)", self._onLogClicked)
         ui.tabs.connect("currentChanged(int)", self._onTabChanged)
         ui.outlineButton.connect("clicked(bool)", self._onOutlineClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
@@ -186,6 +187,7 @@ class ReviewControls(VTKObservationMixin):
         ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
         ui.addButton.setEnabled(session is not None)
         ui.outlineButton.setEnabled(item is not None)
+        ui.logButton.setEnabled(session is not None)
         ui.removeButton.setEnabled(item is not None and item.added_by_reader)
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
@@ -383,6 +385,12 @@ class ReviewControls(VTKObservationMixin):
         if self.session is not None and self.session.item(self.session.current) is not None:
             self._say(_("Change the outline in the Segment Editor, then come back to this module."))
             outlineEditing.openEditor(self.session.node, self.session.current)
+
+    def _onLogClicked(self, checked=False):
+        try:
+            self._say(_("The log is in {path}").format(path=self.session.saveLog()))
+        except OSError as error:
+            self._say(_("The log could not be written: {error}").format(error=error))
 
     # Coming and going
 

@@ -13,8 +13,8 @@ from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
 from microbleeds.region_codes import region_from_json
-from microbleeds.review_files import REJECTED
-from microbleeds.review_log import Event, detection_value, extended, replay, shown_items
+from microbleeds.review_files import FILE_NAME, REJECTED
+from microbleeds.review_log import Event, detection_value, events_table, extended, replay, shown_items
 from microbleeds.review_sidecar import Sidecar, sidecar_text
 from slicer.i18n import tr as _
 
@@ -25,6 +25,7 @@ _RING = 10
 """Candidates that a search for misses shows at a time."""
 _SIDES = {review_log.UNDONE: "before", review_log.REDONE: "after"}
 """Of the value of a changed outline: the region that counts then."""
+_LOG_NAME = "_desc-cmb_log.tsv"
 _READER_SETTING = "CMBDetection/reader"
 
 
@@ -178,6 +179,19 @@ class ReviewSession:
         if actions:
             self._regions, self._savedRegions = present, None
             self._actAll(actions)
+
+    def saveLog(self):
+        """Write the log as a table beside the review; return its path.
+
+        Raises
+        ------
+        OSError
+            If it cannot be written.
+        """
+        path = self._place.with_name(self._place.name.removesuffix(FILE_NAME.format("")) + _LOG_NAME)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, events_table(self._sidecar.events))
+        return path
 
     def finish(self):
         """Say that the review is done."""

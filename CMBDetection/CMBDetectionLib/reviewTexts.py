@@ -8,6 +8,11 @@ from .parameters import modalityChoices
 from .reviewSession import readerName
 
 
+def firstSteps() -> str:
+    """Return what to do when there is no volume yet."""
+    return _("Load a T2*-GRE, SWI or QSM volume, choose it above and click Detect; or try it on a simulated scan.")
+
+
 def summary(items) -> str:
     """Return the counts of the items on screen."""
     if not items:

@@ -2,8 +2,10 @@
 
 import sys
 import unittest
+from unittest import mock
 
 import slicer
+from CMBDetectionLib import sampleScan
 
 
 class ModuleTest(unittest.TestCase):
@@ -21,6 +23,16 @@ class ModuleTest(unittest.TestCase):
         module = slicer.modules.cmbdetection
         self.assertEqual(module.title, "Cerebral Microbleed Detection")
         self.assertIn("not for clinical use", module.helpText)
+
+    def test_theSampleScanIsInTheSampleDataModule(self):
+        registered = []
+        logic = mock.Mock(registerCustomSampleDataSource=lambda **source: registered.append(source))
+        with mock.patch.dict(sys.modules, {"SampleData": mock.Mock(SampleDataLogic=logic)}):
+            sampleScan.register()
+        source = registered[0]
+        self.assertEqual(source["uris"].split("/")[-1], source["fileNames"])
+        node = source["customDownloader"](source)
+        self.assertEqual(node.GetImageData().GetDimensions()[0] > 100, True)
 
 
 if __name__ == "__main__":

@@ -252,5 +252,28 @@ class ThresholdTest(PanelTestCase):
         self.assertEqual((self.slider.value, self.panel.ui.findingsTable.rowCount), (0.5, 3))
 
 
+class FirstStepsTest(PanelTestCase):
+    def test_threeClicksLeadToAReviewedScan(self):
+        panel = self.makePanel()
+        self.assertIn("simulated scan", panel.ui.summaryLabel.text)
+        panel.ui.sampleButton.click()
+        self.assertTrue(panel.ui.sampleButton.isHidden())
+        panel.ui.detectButton.click()
+        self.waitForEnd(panel)
+        panel.ui.acceptButton.click()
+        self.assertIn("1 accepted", panel.ui.summaryLabel.text)
+        self.assertTrue(panel.review.session.place.is_relative_to(self.reviews), "the module's own folder stays clean")
+
+    def test_theLogIsWrittenAsATable(self):
+        panel = self.makePanel()
+        self.detect(panel, makeVolume())
+        panel.ui.acceptButton.click()
+        panel.ui.logButton.click()
+        path = panel.ui.messageLabel.text.split(" in ")[-1]
+        with open(path, encoding="utf-8") as file:
+            rows = [line.split("\t") for line in file]
+        self.assertEqual([row[2] for row in rows], ["action", "detected", "verdict"])
+
+
 if __name__ == "__main__":
     unittest.main()
