@@ -1,5 +1,6 @@
 """The review's keys: which key does what, how it can be changed, and the shortcuts while the panel is open."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import qt
@@ -114,11 +115,13 @@ class Shortcuts:
     def close(self):
         """Give all keys back."""
         self._window = None
-        for shortcut in self._shortcuts:
-            shortcut.setEnabled(False)
-            shortcut.setParent(None)
-            shortcut.deleteLater()
-        self._shortcuts = []
+        shortcuts, self._shortcuts = self._shortcuts, []
+        for shortcut in shortcuts:
+            # a window that is gone, as at the end of Slicer, has taken its shortcuts with it
+            with suppress(RuntimeError, ValueError):
+                shortcut.setEnabled(False)
+                shortcut.setParent(None)
+                shortcut.deleteLater()
 
     def renew(self):
         """Take the keys as they are now, if they act at all."""

@@ -3,7 +3,7 @@
 from PySide6 import QtWidgets
 
 PANEL_WIDTH = 400  # what Slicer's default window leaves for a module
-WINDOW_SIZE = (1280, 800)
+WINDOW_SIZE = (1240, 640)
 ROUNDS = 5  # of events, until layouts and views have settled
 
 
@@ -23,8 +23,12 @@ class SlicerWindow:
         row.addLayout(grid, 1)
         layout_manager = application.layoutManager()
         self._views = [layout_manager.sliceWidget(name) for name in layout_manager.sliceViewNames()]
-        for index, view in enumerate(self._views):
-            grid.addWidget(view, index // 2, index % 2)
+        largest, *others = self._views
+        grid.addWidget(largest, 0, 0, len(others), 1)
+        for index, view in enumerate(others):
+            grid.addWidget(view, index, 1)
+        grid.setColumnStretch(0, 3)
+        grid.setColumnStretch(1, 2)
         self._window.resize(*size)
         self._window.show()
         self._settle()

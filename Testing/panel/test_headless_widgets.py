@@ -220,6 +220,6 @@ class ScreenshotTest(unittest.TestCase):
             with self.assertRaisesRegex(OSError, "cannot be written"):
                 window.save(Path(folder) / "missing" / "window.png")
         window.close()
-        self.assertEqual((picture.width(), picture.height()), (1280, 800))
+        self.assertEqual((picture.width(), picture.height()), (1240, 640))
         self.assertEqual(picture.pixelColor(PANEL_WIDTH // 2, 600).green(), 200)
         self.assertEqual(picture.pixelColor(700, 200).green(), 0)
