@@ -25,19 +25,27 @@ def placeOf(volumeNode, digest) -> Path:
 
     A file of another scan, or one that cannot be read, is never overwritten.
     """
-    places = [ownFolder() / digest / FILE_NAME.format("scan")]
-    image = imageFileOf(volumeNode)
-    if image is not None and os.access(image.parent, os.W_OK):
-        places = [*sidecar_places(image, digest), *places]
-    there = [path for path in places if path.exists()]
-    return next((path for path in there if _isOf(path, digest)),
-                next((path for path in places if path not in there), places[-1]))
+    return _placeAndSidecar(volumeNode, digest)[0]
 
 
 def find(volumeNode):
     """Return the sidecar of a volume, None if it has none."""
-    path = placeOf(volumeNode, digestOf(volumeNode))
-    return read_sidecar(path) if path.exists() else None
+    return _placeAndSidecar(volumeNode, digestOf(volumeNode))[1]
+
+
+def _placeAndSidecar(volumeNode, digest):
+    image, places = imageFileOf(volumeNode), []
+    if image is not None and os.access(image.parent, os.W_OK):
+        places += sidecar_places(image, digest)
+    # numbered, because a damaged file there is left alone too
+    own = ownFolder() / digest
+    places += [own / FILE_NAME.format(name) for name in ("scan", *(f"scan-{number}" for number in range(2, 100)))]
+    there = [path for path in places if path.exists()]
+    for path in there:
+        sidecar = _ofScan(path, digest)
+        if sidecar is not None:
+            return path, sidecar
+    return next(path for path in places if path not in there), None
 
 
 def labelsBeside(path) -> Path:
@@ -71,8 +79,10 @@ def fromScene(node):
     return sidecar_from_json(content, node.GetName())
 
 
-def _isOf(path, digest) -> bool:
+def _ofScan(path, digest):
+    """Return the sidecar in a file, None if it is another scan's or cannot be read."""
     try:
-        return read_sidecar(path).voxels_sha256 == digest
+        sidecar = read_sidecar(path)
     except InputError:
-        return False
+        return None
+    return sidecar if sidecar.voxels_sha256 == digest else None

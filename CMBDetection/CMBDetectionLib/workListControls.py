@@ -133,6 +133,13 @@ class WorkListControls:
 
     def openCase(self, case):
         """Show a case: as it was left, as the detection in the background found it, or after a detection now."""
+        slicer.app.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        try:
+            self._open(case)
+        finally:
+            slicer.app.restoreOverrideCursor()
+
+    def _open(self, case):
         volume = self._volumeOf(case)
         if volume is None:
             self._problems[case.name] = _("{path} cannot be loaded.").format(path=case.image)

@@ -1,10 +1,11 @@
-"""How long the panel takes for a jump, a verdict, an undo and a step of the slider, with many findings.
+"""How long the panel takes for a jump, a verdict, an undo, a step of the slider, and the next case of a work list.
 
     python Testing/Benchmarks/review_speed.py [--findings 200] [--actions 400]
 
 On the headless Slicer (`Testing/Headless`), on a volume of 256 × 256 × 80 voxels with a file, so that autosave is in
-it; drawing is not. The longest verdict is the first after opening a scene, which reads all outlines once. Goals: jump
-≤ 100 ms, verdict ≤ 50 ms.
+it; drawing is not. The longest verdict is the first after opening a scene, which reads all outlines once. The next case
+of the list is one that was loaded and detected in ahead (by the tests' stand-in for the engine). Goals: jump ≤ 100 ms,
+verdict ≤ 50 ms, next case ≤ 1 s.
 """
 
 import argparse
@@ -28,12 +29,14 @@ import qt  # noqa: E402
 import slicer  # noqa: E402
 from benchmark_tools import markdown_table  # noqa: E402
 from CMBDetectionLib import reviewSession  # noqa: E402
+from CMBDetectionLib.engineProcess import EngineCommand  # noqa: E402
 from CMBDetectionLib.panel import Panel  # noqa: E402
 from CMBDetectionLib.volumeNodes import ijkToRas  # noqa: E402
 from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance  # noqa: E402
 from microbleeds.read_write import write_label_map  # noqa: E402
 from microbleeds.volume import Volume  # noqa: E402
 
+READING_SECONDS = 6
 SHAPE_IJK, SPACING_MM = (256, 256, 80), (0.9, 0.9, 2.0)
 
 
@@ -42,9 +45,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--findings", type=int, default=200)
     parser.add_argument("--actions", type=int, default=400)
+    parser.add_argument("--cases", type=int, default=6, help="of the work list")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), options)
+        rows = measure(Path(folder), options) + [measureCases(Path(folder) / "cases", options.cases)]
     print(f"{options.findings} findings, {options.actions} actions each, {os.cpu_count()} cores\n")
     print(markdown_table(("action", "median ms", "95 % of them under ms", "longest ms"), rows))
     stop()
@@ -63,8 +67,43 @@ def measure(folder, options):
             _row("undo", options.actions, lambda n: ui.undoButton.click()),
             _row("step of the threshold slider", options.actions,
                  lambda n: setattr(ui.thresholdSlider, "value", 0.3 + 0.01 * (n % 60)))]
+    ui.thresholdSlider.value = 0.3
+    ui.tabs.setCurrentWidget(ui.probeTab)
+    rows.append(_row("jump with the probe on screen", options.actions,
+                     lambda n: ui.findingsTable.selectRow(int(rng.integers(options.findings)))))
     panel.cleanup()
     return rows
+
+
+def measureCases(folder, count):
+    """Return the row of going on to the next case of a work list."""
+    folder.mkdir()
+    for number in range(count):
+        voxels = np.random.default_rng(number).normal(300, 20, SHAPE_IJK[::-1]).astype(np.int16)
+        volume = slicer.util.addVolumeFromArray(voxels, np.diag([*SPACING_MM, 1.0]), f"case-{number}")
+        slicer.util.exportNode(volume, str(folder / f"case-{number}.nrrd"))
+    slicer.mrmlScene.Clear(False)
+    engine = EngineCommand(sys.executable, (str(_ROOT / "Testing" / "panel" / "fakes" / "fakeEngine.py"), "normal",
+                                            str(folder / "pid")))
+    parent = slicer.qMRMLWidget()
+    parent.setLayout(qt.QVBoxLayout())
+    parent.setMRMLScene(slicer.mrmlScene)
+    panel = Panel(parent.layout(), command=engine, models=[("none", "none")], ensureTorch=lambda: "")
+    parent.show()
+    panel.workList.open(folder)
+    milliseconds = []
+    for _case in range(count):
+        began = time.perf_counter()
+        panel.ui.nextCaseButton.click()
+        slicer.app.processEvents()
+        milliseconds.append(1000 * (time.perf_counter() - began))
+        # the time a reader takes at least; meanwhile the next case is loaded and detected in
+        while time.perf_counter() - began < READING_SECONDS:
+            slicer.app.processEvents()
+        while panel.ui.acceptButton.isEnabled() and "0 open" not in panel.ui.summaryLabel.text:
+            panel.ui.acceptButton.click()
+    panel.cleanup()
+    return _told("next case of a work list, after the first", milliseconds[1:])
 
 
 def _row(name, count, act):
@@ -74,6 +113,10 @@ def _row(name, count, act):
         act(number)
         slicer.app.processEvents()
         milliseconds.append(1000 * (time.perf_counter() - began))
+    return _told(name, milliseconds)
+
+
+def _told(name, milliseconds):
     return [name, *(f"{value:.0f}" for value in (np.median(milliseconds), np.quantile(milliseconds, 0.95),
                                                  max(milliseconds)))]
 

@@ -126,6 +126,23 @@ class ResumeTest(PanelTestCase):
         panel.ui.resumeButton.click()
         self.assertEqual(verdicts(findingsNode()), ["accepted", "undecided", "undecided"])
 
+    def test_aDamagedFileWithTheSettingsIsLeftAloneToo(self):
+        panel, volume = self.makePanel(), makeVolume("no file")
+        self.detect(panel, volume)
+        panel.ui.acceptButton.click()
+        kept = next(self.reviews.rglob("*review.json"))
+        kept.write_text("{ half")
+        slicer.mrmlScene.Clear(False)
+        for expected in (True, False):
+            panel = self.makePanel()
+            volume = makeVolume("no file")
+            panel.ui.inputSelector.setCurrentNode(volume)
+            self.assertEqual(panel.ui.resumeButton.isHidden(), expected)
+            self.detect(panel, volume)
+            panel.ui.rejectButton.click()
+            self.assertEqual(kept.read_text(), "{ half")
+            slicer.mrmlScene.Clear(False)
+
     def test_aFolderThatCannotBeWrittenTo(self):
         with mock.patch("CMBDetectionLib.reviewStore.os.access", return_value=False):
             self.review(self.makePanel())
