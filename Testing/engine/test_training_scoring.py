@@ -221,6 +221,25 @@ def test_calibration_uses_both_networks_and_only_what_is_judged():
     assert calibrate(spoiled) == calibration
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_calibration_for_few_cases_keeps_the_order_that_was_judged(seed):
+    found, former = drawn_scores(seed, scans=4), Calibration(0.4, 1.3, 1.0)
+    points = choose_operating_points(found, former)
+    assert points.calibration.detector / points.calibration.student == pytest.approx(1.3 / 0.4)
+    for one in found:
+        order = np.argsort(probabilities(one, former), kind="stable")
+        assert (np.diff(probabilities(one, points.calibration)[order]) >= 0).all()
+    many = drawn_scores(seed + 10, scans=60)
+    before, after = (figures_of(many, calibration, {})["expected_calibration_error"]
+                     for calibration in (former, choose_operating_points(many, former).calibration))
+    assert after < 0.03 < before
+
+
+def test_a_calibration_is_kept_where_nothing_can_be_fitted():
+    former = Calibration(0.4, 1.3, -3.0)
+    assert choose_operating_points(drawn_scores(1, false=0), former).calibration == former
+
+
 def test_one_kind_of_candidates_leaves_probabilities_as_they_are():
     found = drawn_scores(1, false=0)
     points = choose_operating_points(found)

@@ -95,7 +95,8 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
                "held_out_scans": len(guard), "held_out_microbleeds": sum(len(one.lesions_mm) for one in before)}
     write_json(job.work / "adaptation.json", verdict)
     if verdict["accepted"]:
-        points = choose_operating_points(after)
+        # in the order of candidates that the rule has judged
+        points = choose_operating_points(after, job.model.calibration)
         export_model(job.output, detector, student, points.calibration, points.settings(), {
             "held_out_figures": points.figures, "adapted_from": verdict, "training": {
                 "settings": asdict(settings), "scans": len(training), "version": __version__,

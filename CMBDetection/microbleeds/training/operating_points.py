@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..calibration import Calibration
+from ..calibration import Calibration, logit
 from ..evaluation.intervals import bootstrap
 from ..evaluation.matching import Counts
 from ..evaluation.metrics import false_positives, pool, rates
@@ -17,6 +17,7 @@ from .scoring import CANDIDATE_SETTINGS, ScoredCase, counts_at, probabilities, r
 ALLOWED_FALSE_POSITIVES = {"balanced": 0.7, "sensitive": 2.5}
 """Per scan on the held-out cases. Unlike F1 this does not depend on how many lesions scans hold; both are lower than
 what is asked of the model (1 and 3), because thresholds fit the scans they were chosen on."""
+_SMALLEST_SLOPE = 0.05
 _THRESHOLDS = np.round(np.arange(0.02, 0.985, 0.01), 2)
 
 
@@ -44,9 +45,33 @@ def calibrate(scored: Sequence[ScoredCase]) -> Calibration:
     return fit_calibration(student, detector, labels, use_detector=True, use_offset=True)
 
 
-def choose_operating_points(scored: Sequence[ScoredCase]) -> OperatingPoints:
-    """Calibrate, and choose of each point the lowest threshold that costs no more false positives than allowed."""
-    calibration = calibrate(scored)
+def recalibrate(scored: Sequence[ScoredCase], calibration: Calibration) -> Calibration:
+    """Return a calibration that orders candidates as this one does, with slope and offset fitted to other cases.
+
+    A site has few cases to keep aside: what both networks count for cannot be learnt from them.
+    """
+    total, labels = (np.concatenate(parts) for parts in (
+        [logit(probabilities(one, calibration))[one.judged] for one in scored],
+        [one.on_lesion[one.judged] for one in scored]))
+    if len(np.unique(labels)) < 2:
+        return calibration
+    fitted = fit_calibration(total, total, labels, use_detector=False, use_offset=True)
+    # a slope of 0 would order nothing
+    slope = max(fitted.student, _SMALLEST_SLOPE)
+    return Calibration(slope * calibration.student, slope * calibration.detector,
+                       slope * calibration.offset + fitted.offset)
+
+
+def choose_operating_points(scored: Sequence[ScoredCase], former: Calibration | None = None) -> OperatingPoints:
+    """Calibrate, and choose of each point the lowest threshold that costs no more false positives than allowed.
+
+    Parameters
+    ----------
+    scored : sequence of ScoredCase
+    former : Calibration, optional
+        Keep the order of candidates that it gives, see `recalibrate`.
+    """
+    calibration = calibrate(scored) if former is None else recalibrate(scored, former)
     scores = [probabilities(one, calibration) for one in scored]
     costs = [false_positives(counts_at(scored, scores, threshold, cleanup=True)).per_scan for threshold in _THRESHOLDS]
     thresholds = {name: float(next((threshold for threshold, cost in zip(_THRESHOLDS, costs, strict=True)
