@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "CMBDetection" / "Resources" / "Sample" / "simulated_T2star.nii.gz"
+TRUTH = SAMPLE.with_name("simulated_T2star_desc-cmb_truth.nii.gz")
 PART, FOLDER, PICTURES = "READING_PART", "READING_FOLDER", "READING_PICTURES"
 DETECTION_SECONDS, FINDINGS = 300, 10
 
@@ -169,13 +170,33 @@ def read(reading):
     reading.picture("4-probe")
     reading.press("J", "X", "2", "A", "S", "A", "X", "A")
     reading.expect(6, 1, 3, 1)
-    reading.pointAt((100, 60, 20))
+    reading.pointAt(_missed(reading.session))
     reading.press("I")
     reading.expect(7, 1, 3, 1)
     reading.picture("5-added")
     reading.press("Z", "Z")
     reading.expect(5, 1, 3, 2)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _missed(session):
+    """Return the voxel (i, j, k) of a simulated microbleed that is not on screen, of several the largest."""
+    import numpy as np
+    from CMBDetectionLib.findingsOutline import readRegions
+    from CMBDetectionLib.volumeNodes import volumeOf
+    from microbleeds.geometry import voxel_to_ras
+
+    volume = volumeOf(session.volumeNode)
+    truth = readRegions(session.volumeNode, TRUTH, {number: number for number in range(1, 100)})
+    best = (0, None)
+    for number in range(1, int(truth.max()) + 1):
+        voxels = np.argwhere(truth == number)[:, ::-1]
+        centre = voxels[np.argmin(volume.data[tuple(voxels.T)])] if len(voxels) else None
+        away = [np.linalg.norm(voxel_to_ras(volume, centre) - item.position_ras) for item in session.items] if len(
+            voxels) else [0]
+        if min(away) > 5:
+            best = max(best, (len(voxels), tuple(centre.tolist())))
+    return best[1]
 
 
 def goOn(reading):

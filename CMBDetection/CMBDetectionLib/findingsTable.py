@@ -16,7 +16,7 @@ def setUpTable(table):
                (_("Prob."), _("Probability of being a microbleed, by the second network")),
                (_("Ø mm"), _("Diameter of the sphere of equal volume")),
                (_("Position mm"), _("World position: right/left, anterior/posterior, superior/inferior")),
-               (_("Status"), _("Your verdict")))
+               (_("Verdict"), _("Your verdict")))
     table.setColumnCount(len(columns))
     for column, (title, toolTip) in enumerate(columns):
         item = qt.QTableWidgetItem(title)

@@ -40,5 +40,5 @@ def operatingPointChoices() -> list[tuple[str, str]]:
 
 def certaintyChoices() -> list[tuple[str, str]]:
     """Return (value, text) pairs."""
-    texts = {"": _("certainty"), "definite": _("definite"), "possible": _("possible")}
+    texts = {"": _("Certainty…"), "definite": _("definite"), "possible": _("possible")}
     return [(value, texts.get(value, value)) for value in CERTAINTIES]

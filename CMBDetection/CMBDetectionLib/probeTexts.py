@@ -17,9 +17,9 @@ def shapeLine(figures) -> str:
     """Return how far the structure runs."""
     if figures.run_slices is None:
         return _("Shape: nothing stands out of its surroundings here")
-    readings = {probe.ROUND: _("round"), probe.VESSEL: _("vessel likely"), probe.UNCLEAR: _("unclear")}
+    readings = {probe.ROUND: _("compact"), probe.VESSEL: _("vessel likely"), probe.UNCLEAR: _("unclear")}
     beyond = _(" or more") if figures.run_cut else ""
-    text = (_("On one slice ({through:.1f} mm{beyond})") if figures.run_slices == 1
+    text = (_("Dark on one slice ({through:.1f} mm{beyond})") if figures.run_slices == 1
             else _("Continues over {slices} slices ({through:.1f} mm{beyond})"))
     return (text + _(", {across:.1f} mm in plane: <b>{reading}</b>")).format(
         slices=figures.run_slices, through=figures.run_mm, beyond=beyond, across=figures.run_in_plane_mm,
@@ -33,9 +33,9 @@ def contrastLine(figures, bright) -> str:
         return _("Contrast: unknown")
     reading = _("faint") if ratio < probe.FAINT_RATIO else _("clear")
     if figures.contrast is None:
-        text = _("{ratio:.1f} × noise above its surroundings") if bright else _("{ratio:.1f} × noise off")
+        text = _("Brighter than its surroundings, CNR {ratio:.1f}") if bright else _("CNR {ratio:.1f}")
         return (text + ": <b>{reading}</b>").format(ratio=ratio, reading=reading)
-    return _("{contrast:.0f} % darker than around, {ratio:.1f} × noise: <b>{reading}</b>").format(
+    return _("{contrast:.0f} % darker than its surroundings, CNR {ratio:.1f}: <b>{reading}</b>").format(
         contrast=100 * figures.contrast, ratio=ratio, reading=reading)
 
 
@@ -43,8 +43,8 @@ def sphericityLine(figures) -> str:
     """Return how like a ball the region is."""
     if figures.sphericity is None:
         return _("Sphericity: unknown")
-    reading = _("ball-like") if figures.sphericity >= _BALL_LIKE else _("drawn out")
-    return _("Sphericity {value:.2f}: <b>{reading}</b>").format(value=figures.sphericity, reading=reading)
+    reading = _("round") if figures.sphericity >= _BALL_LIKE else _("elongated")
+    return _("Outline's sphericity {value:.2f}: <b>{reading}</b>").format(value=figures.sphericity, reading=reading)
 
 
 def edgeLine(item) -> str:
@@ -52,8 +52,9 @@ def edgeLine(item) -> str:
     if item.added_by_reader:
         return _("Edge of the brain: not measured for findings of the reader")
     if item.edge_mm is None:
-        return _("Edge of the brain: {limit:.0f} mm or more away: <b>deep</b>").format(limit=FARTHEST_EDGE_MM)
-    reading = _("at the surface, a vessel in a sulcus?") if item.edge_mm < _SURFACE_MM else _("inside")
+        return _("Edge of the brain: {limit:.0f} mm or more away: <b>far from the surface</b>").format(
+            limit=FARTHEST_EDGE_MM)
+    reading = _("at the surface, a vessel in a sulcus?") if item.edge_mm < _SURFACE_MM else _("not at the surface")
     return _("Edge of the brain {distance:.1f} mm away: <b>{reading}</b>").format(distance=item.edge_mm,
                                                                                reading=reading)
 
@@ -71,7 +72,8 @@ def neighboursLine(distances) -> str:
 def otherLine(name, kind, figures) -> str:
     """Return what another sequence shows at the place."""
     readings = {
-        probe.PARAMAGNETIC: _("paramagnetic: blood or iron"), probe.DIAMAGNETIC: _("diamagnetic: calcification likely"),
+        probe.PARAMAGNETIC: _("paramagnetic: blood, a vein or iron"),
+        probe.DIAMAGNETIC: _("diamagnetic: calcification likely"),
         probe.POSITIVE: _("above; the sign depends on the scanner, compare with a vein"),
         probe.NEGATIVE: _("below; the sign depends on the scanner, compare with a vein"),
         probe.DARK: _("dark"), probe.BRIGHT: _("bright"), probe.ISO: _("like its surroundings"),
@@ -79,11 +81,11 @@ def otherLine(name, kind, figures) -> str:
     name = escape(name)
     if figures is None or figures.difference is None:
         return _("{name}: does not show this place").format(name=name)
-    ratio = "" if figures.ratio_to_noise is None else _(", {ratio:+.1f} × noise").format(ratio=figures.ratio_to_noise)
+    ratio = "" if figures.ratio_to_noise is None else _(", CNR {ratio:+.1f}").format(ratio=figures.ratio_to_noise)
     return _("{name}: {difference:+.3g}{ratio}: <b>{reading}</b>").format(
         name=name, difference=figures.difference, ratio=ratio, reading=readings[figures.reading])
 
 
 def signHint() -> str:
-    """Return what to load to tell blood from calcium."""
-    return _("Load the QSM or phase of this scan to tell blood from calcium.")
+    """Return what to load to see the sign of the susceptibility."""
+    return _("Load the QSM of this scan to tell calcification from blood, veins and iron.")

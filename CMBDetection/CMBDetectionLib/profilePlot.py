@@ -2,8 +2,8 @@
 
 import qt
 
-_COLORS = {"L": "#d9a400", "P": "#3a9d3a", "I": "#d23c32"}
-"""As Slicer colors the views across these axes: sagittal, coronal, axial."""
+_AS_IN_THE_VIEWS = ("R", "A", "I")
+"""Where a profile begins, at the left: the patient's right as in axial views, and the front as in sagittal ones."""
 _MARGIN, _TEXT_HEIGHT = 4, 14
 
 
@@ -28,22 +28,24 @@ def draw(profiles, width, height):
 def _drawOne(painter, profile, box, scale, reach):
     left, top, width, height = box
     low, high = scale
+    turn = 1 if profile.axis_ras[0] in _AS_IN_THE_VIEWS else -1
+    first, last = profile.axis_ras[::turn]
 
     def place(offset, value):
-        return (round(left + (offset / reach + 1) / 2 * width),
+        return (round(left + (turn * offset / reach + 1) / 2 * width),
                 round(top + (high - value) / (high - low) * height))
 
     painter.setPen(qt.QColor("#c8c8c8"))
     middle = place(0.0, low)[0]
     painter.drawLine(middle, top, middle, top + height)
     painter.drawLine(left, top + height, left + width, top + height)
-    painter.setPen(qt.QPen(qt.QBrush(qt.QColor(_COLORS[min(profile.axis_ras, key="LPIRAS".index)])), 2))
+    painter.setPen(qt.QPen(qt.QBrush(qt.QColor("#2f6fb0")), 2))
     points = [place(offset, value) for offset, value in zip(profile.offsets_mm, profile.values, strict=True)]
     for (startX, startY), (endX, endY) in zip(points, points[1:], strict=False):
         painter.drawLine(startX, startY, endX, endY)
     painter.setPen(qt.QColor("#303030"))
-    first, last = profile.axis_ras
     baseline = top + height + _TEXT_HEIGHT - 2
     painter.drawText(left, baseline, first)
     painter.drawText(left + width - 8, baseline, last)
-    painter.drawText(middle - 16, baseline, f"±{reach:.0f} mm")
+    # the scales are the same for all three
+    painter.drawText(middle - 26, baseline, f"{low:.3g} – {high:.3g}" if first == "A" else f"±{reach:.0f} mm")

@@ -53,6 +53,10 @@ def arrange(volumeNode, sequence):
             with slicer.util.NodeModify(node):
                 node.SetOrientation(orientation)
                 node.RotateToVolumePlane(volumeNode)
+                if viewName == "Red":
+                    node.SetOrientationMarkerType(node.OrientationMarkerTypeAxes)
+                    node.SetOrientationMarkerSize(node.OrientationMarkerSizeSmall)
+                    node.SetRulerType(node.RulerTypeThin)
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
         composite.SetLinkedControl(True)
         composite.SetBackgroundVolumeID(volumeNode.GetID())

@@ -60,8 +60,6 @@ class ReviewControls(VTKObservationMixin):
         selectValue(ui.orderCombo, str(qt.QSettings().value(_ORDER_SETTING) or ""))
         fillCombo(ui.verdictFilterCombo, findingsOrder.verdictChoices())
         fillCombo(ui.sizeFilterCombo, findingsOrder.sizeChoices())
-        fillCombo(ui.certaintyCombo, parameters.certaintyChoices())
-        fillCombo(ui.mimicCombo, mimicTexts().items())
         ui.readerEdit.setText(reviewSession.readerName())
         self._showKeys()
 
@@ -281,7 +279,8 @@ class ReviewControls(VTKObservationMixin):
     def _judge(self, verdict):
         """Give the current item a verdict and go on to the next open one."""
         self._judged = self.session.current
-        self._say("")
+        self._say("" if reviewSession.readerName()
+                  else _("Your verdicts carry no name; enter it under “Keys and reader”."))
         self._actAndGoOn(review_log.VERDICT, verdict)
 
     def _actAndGoOn(self, action, value=None):
@@ -332,6 +331,7 @@ class ReviewControls(VTKObservationMixin):
         if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
             self._say(_("Judge a finding first; a reason belongs to a rejected one."))
             return
+        self._say(_("Finding {number}: {value}").format(number=item.id, value=value) if value else "")
         self.session.act(action, item.id, value)
 
     # Adding, moving, removing, undoing
@@ -456,7 +456,18 @@ class ReviewControls(VTKObservationMixin):
     def _showKeys(self):
         """Show the keys in the legend and on the buttons of the verdicts."""
         keysTable.fill(self.ui.keysTable, self._keyMap)
+        self._fillWithKeys(self.ui.certaintyCombo, parameters.certaintyChoices(), "")
+        self._fillWithKeys(self.ui.mimicCombo, mimicTexts().items(), MIMIC)
         for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
                                    ("reject", self.ui.rejectButton, _("✗ Reject"))):
             key = self._keyMap.key(name)
             button.setText(f"{text} ({key})" if key else text)
+
+    def _fillWithKeys(self, combo, choices, prefix):
+        """Fill a combo box anew with choices and the keys that make them."""
+        combo.blockSignals(True)
+        combo.clear()
+        for value, text in choices:
+            key = self._keyMap.key(prefix + value) if value else ""
+            combo.addItem(f"{text} ({key})" if key else text, value)
+        combo.blockSignals(False)

@@ -28,7 +28,7 @@ class Command:
 
 def mimicTexts() -> dict[str, str]:
     """Return the reasons to reject in words."""
-    return {"": _("reason"), "vessel": _("vessel"), "calcification": _("calcification"),
+    return {"": _("Reason…"), "vessel": _("vessel"), "calcification": _("calcification"),
             "mineralisation": _("mineralisation"), "cavernoma": _("cavernoma"), "partial volume": _("partial volume"),
             "artefact": _("artefact"), "haemorrhagic lesion": _("haemorrhagic lesion"), "other": _("other")}
 
@@ -46,11 +46,11 @@ def commands() -> tuple[Command, ...]:
             Command("add", _("add a missed microbleed at the mouse or crosshair"), "I"),
             Command("move", _("move the finding to the mouse or crosshair"), "L"),
             Command("remove", _("remove a finding that you added"), "K"),
-            Command("misses", _("search for misses: the next less probable candidates"), "M"),
+            Command("misses", _("search for misses: show less probable candidates"), "M"),
             *reasons, Command("comment", _("comment"), "C"),
             Command("probe", _("probe: figures and profiles of the finding"), "J"),
             Command("edit", _("change the outline in the Segment Editor"), "H"),
-            Command("case", _("next open case of the work list"), "W"),
+            Command("case", _("finish the case, open the next one"), "W"),
             Command("outline", _("show or hide rays and outlines"), "E"),
             Command("sequence", _("show the next sequence at the same place"), "Q"))
 

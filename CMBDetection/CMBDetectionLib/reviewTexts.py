@@ -1,5 +1,7 @@
 """What the panel says about a review in words."""
 
+from datetime import datetime
+
 from microbleeds.review_files import ACCEPTED, POSSIBLE, REJECTED, UNDECIDED
 from microbleeds.review_log import replay
 from slicer.i18n import tr as _
@@ -33,7 +35,7 @@ def circumstances(session) -> str:
     sequences, provenance = dict(modalityChoices()), session.state.provenance
     parts = [sequences.get(session.modality, _("sequence unknown")),
              provenance["model_name"] if provenance is not None else _("no model"),
-             _("from {threshold:.2f}").format(threshold=session.threshold), readerName() or _("no reader named")]
+             _("p ≥ {threshold:.2f}").format(threshold=session.threshold), readerName() or _("no reader named")]
     if session.problem:
         parts.insert(0, _("NOT SAVED"))
     else:
@@ -50,6 +52,7 @@ def howFound(provenance) -> str:
 def resumeOffer(sidecar) -> str:
     """Return what can be gone on with."""
     judged = sum(item.verdict != UNDECIDED for item in replay(sidecar.events).items)
-    return _("A review of this scan was begun ({judged} judged, {when}{reader}).").format(
-        judged=judged, when=sidecar.events[-1].at[:16].replace("T", " ") if sidecar.events else "",
+    when = datetime.fromisoformat(sidecar.events[-1].at).astimezone() if sidecar.events else None
+    return _("There is a review of this scan ({judged} judged, {when}{reader}).").format(
+        judged=judged, when=f"{when:%Y-%m-%d %H:%M}" if when is not None else "",
         reader=f", {sidecar.reader}" if sidecar.reader else "")

@@ -55,10 +55,14 @@ class WorkListControls:
 
     def _setUpTable(self):
         table = self.ui.casesTable
-        titles = (_("Case"), _("Status"), _("Reader"), "✓", "○")
+        titles = ((_("Case"), _("Name of the image")), (_("Status"), _("How far the case is")),
+                  (_("Reader"), _("Who finished it, or read in it last")),
+                  (_("Acc."), _("Findings accepted")), (_("Open"), _("Findings without a verdict")))
         table.setColumnCount(len(titles))
-        for column, title in enumerate(titles):
-            table.setHorizontalHeaderItem(column, qt.QTableWidgetItem(title))
+        for column, (title, toolTip) in enumerate(titles):
+            item = qt.QTableWidgetItem(title)
+            item.setToolTip(toolTip)
+            table.setHorizontalHeaderItem(column, item)
         header = table.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
@@ -111,7 +115,7 @@ class WorkListControls:
     def next(self):
         """Finish the case if nothing is open, and open the next one; ask once if something is."""
         if not self.cases:
-            self._say(_("Choose a folder or table of cases first."))
+            self._finishOne()
             return
         session = self._session()
         if session is not None:
@@ -126,10 +130,21 @@ class WorkListControls:
         self._renew(self._current)
         following = work_list.next_open(self.cases, self.states, self._current.name if self._current else "")
         if following is None:
-            self._say(_("No other case is open."))
             self._show()
+            self._say(_("No other case is open."))
             return
         self.openCase(following)
+
+    def _finishOne(self):
+        """Finish the review on screen where there is no list."""
+        session = self._panel.review.session
+        if session is None:
+            self._say(_("Choose a folder or table of cases first."))
+        elif any(item.verdict == UNDECIDED for item in session.items):
+            self._say(_("Some findings are still open."))
+        else:
+            session.finish()
+            self._say(_("The review is finished; choose a folder or table of cases to go on."))
 
     def openCase(self, case):
         """Show a case: as it was left, as the detection in the background found it, or after a detection now."""
@@ -263,7 +278,6 @@ class WorkListControls:
                 table.setItem(row, column, cell)
         if self._current is not None:
             table.selectRow(self.cases.index(self._current))
-        self.ui.nextCaseButton.setEnabled(bool(self.cases))
         self.ui.casesLabel.setText(self._progress())
 
     def _progress(self):

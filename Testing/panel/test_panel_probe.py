@@ -44,9 +44,9 @@ class ProbeTest(PanelTestCase):
     def test_aBallIsRoundAndAVesselRunsOn(self):
         self.open(scan("GRE", [(20, 20, 15, 2.2), (50, 50, 15, -1.0)], 40, 100))
         self.add(20, 20, 15)
-        self.assertRegex(self.text(), r"slices? .*: round")
+        self.assertRegex(self.text(), r"slices? .*: compact")
         self.assertIn("60 % darker", self.text())
-        self.assertIn("ball-like", self.text())
+        self.assertIn("sphericity", self.text())
         self.add(50, 50, 15)
         self.assertRegex(self.text(), r"Continues over \d+ slices \([\d.]+ mm or more\).*: vessel likely")
         self.assertIn("Nearest finding", self.text())
@@ -55,13 +55,13 @@ class ProbeTest(PanelTestCase):
         gre = scan("GRE", [(20, 20, 15, 2.2), (50, 50, 15, 2.2)], 40, 100)
         self.open(gre)
         self.add(20, 20, 15)
-        self.assertIn("Load the QSM or phase", self.text())
+        self.assertIn("Load the QSM", self.text())
         susceptibility = scan("sub-1_Chimap", [(20, 20, 15, 2.2)], 0.4, 0.0, 0.02)
         voxels = slicer.util.arrayFromVolume(susceptibility)
         voxels[15, 49:52, 49:52] = -0.4
         self.panel.review.update()
         self.assertIn("sub-1_Chimap: +0.4", self.text())
-        self.assertIn("paramagnetic: blood or iron", self.text())
+        self.assertIn("paramagnetic: blood, a vein or iron", self.text())
         self.assertNotIn("Load the QSM", self.text())
         self.add(50, 50, 15)
         self.assertIn("diamagnetic: calcification likely", self.text())
@@ -69,9 +69,9 @@ class ProbeTest(PanelTestCase):
     def test_findingsOfTheDetectorSayHowFarTheEdgeIs(self):
         self.open(makeVolume())
         self.ui.findingsTable.selectRow(0)
-        self.assertIn("Edge of the brain 4.2 mm away: inside", self.text())
+        self.assertIn("Edge of the brain 4.2 mm away: not at the surface", self.text())
         self.ui.findingsTable.selectRow(1)
-        self.assertIn("10 mm or more away: deep", self.text())
+        self.assertIn("10 mm or more away: far from the surface", self.text())
 
     def test_goingOnRenewsTheCardAndThePlot(self):
         self.open(makeVolume())
