@@ -1,7 +1,7 @@
 """The scripted module CMBDetection: registration only. The panel is in CMBDetectionLib, the engine in microbleeds."""
 
 import slicer
-from CMBDetectionLib import sampleScan
+from CMBDetectionLib import readingViews, sampleScan
 from CMBDetectionLib.panel import Panel
 from CMBDetectionLib.parameters import CMBDetectionLogic
 from slicer.i18n import tr as _
@@ -32,6 +32,7 @@ class CMBDetection(ScriptedLoadableModule):
             "The method is that of Sundaresan et al., Automated detection of cerebral microbleeds on MR images using "
             "knowledge distillation framework, Frontiers in Neuroinformatics 17:1204186 (2023).")
         slicer.app.connect("startupCompleted()", sampleScan.register)
+        slicer.app.connect("startupCompleted()", readingViews.registerLayout)
 
 
 class CMBDetectionWidget(ScriptedLoadableModuleWidget):

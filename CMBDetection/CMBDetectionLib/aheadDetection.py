@@ -1,7 +1,7 @@
 """Detection on image files, one at a time in the background, with the results kept for when a reader gets there."""
 
 from .detectionRun import detectArguments
-from .engineProcess import EngineProcess
+from .engineProcess import FAILED, EngineProcess
 
 
 class AheadDetection:
@@ -21,25 +21,46 @@ class AheadDetection:
         self._command = command
         self._onProgress = onProgress
         self._onFinished = onFinished
-        self._process = None
-        self._former = None
-        """Kept until the next one ends: a QProcess must not die inside its own signal."""
+        self._run = 0
+        self._processes = []
+        """Those that were cancelled may take a moment to end, and none must die inside its own signal."""
 
-    def start(self, case, folder, options):
-        """Detect in a case; a run on another one is stopped."""
-        self.stop()
+    def start(self, case, folder, options, device="auto"):
+        """Detect in a case; a run on another one is cancelled, without waiting for its end."""
+        self.cancel()
         self.case = case
-        self._former = self._process
-        self._process = EngineProcess(self._command, lambda fraction, text: self._onProgress(case, fraction, text),
-                                      lambda outcome: self._finish(case, outcome))
-        self._process.start(detectArguments(case.image, folder, options))
+        self._run += 1
+        run = self._run
+        process = EngineProcess(self._command, lambda fraction, text: self._tell(run, fraction, text),
+                                lambda outcome: self._finish(run, outcome, (case, folder, options, device)))
+        self._processes.append(process)
+        process.start(detectArguments(case.image, folder, options, device))
 
-    def stop(self):
-        """End the run before returning; nothing is called."""
+    def cancel(self):
+        """End the run soon; nothing more is called."""
         if self.case is not None:
             self.case = None
-            self._process.stop()
+            self._run += 1
+            self._processes[-1].cancel()
 
-    def _finish(self, case, outcome):
+    def stop(self):
+        """End all runs before returning; nothing more is called."""
         self.case = None
-        self._onFinished(case, outcome)
+        self._run += 1
+        for process in self._processes:
+            process.stop()
+        self._processes = []
+
+    def _tell(self, run, fraction, text):
+        if run == self._run:
+            self._onProgress(self.case, fraction, text)
+
+    def _finish(self, run, outcome, job):
+        if run != self._run:
+            return
+        self.case = None
+        case, folder, options, device = job
+        if outcome.status == FAILED and outcome.kind == "cuda_memory" and device != "cpu":
+            self.start(case, folder, options, "cpu")
+        else:
+            self._onFinished(case, outcome)

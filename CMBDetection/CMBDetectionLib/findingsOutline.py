@@ -99,7 +99,7 @@ def segmentIdOf(findingsNode, number) -> str | None:
 
 
 def fingerprint(findingsNode) -> list:
-    """Return a few numbers that change when any outline does; faster than `regionsOf`."""
+    """Return what changes when any outline does: ids, extents, checksums; faster than `regionsOf`."""
     node = findingsNode.GetNodeReference(OUTLINE_ROLE)
     if node is None:
         return []

@@ -121,6 +121,8 @@ class Panel(VTKObservationMixin):
         self._updateWidgets()
 
     def _onSceneStartClose(self, caller, event):
+        self.review.takeBack()
+        self.workList.forgetVolumes()
         self._stopRun()
         self._setMessage("")
         self._detach()
@@ -266,23 +268,28 @@ class Panel(VTKObservationMixin):
     def _showResult(self, volume, files, warnings):
         """Add the findings to the review of the volume; what was said about earlier ones stays."""
         result = read_result(files["findings"])
+        self.review.takeBack()
         former, shown = findingsMarkups.findingsNodeOf(volume), self.review.session
-        if former is None:
+        kept = self._keptReview(volume) if former is None else None
+        if kept is not None:
+            # whoever detects again instead of going on with a review keeps it
+            session = reviewSession.resume(volume, kept, self.review.update)
+        elif former is None:
             session = reviewSession.begin(volume, self.review.update)
         elif shown is not None and shown.node is former:
             session = shown
         else:
             session = reviewSession.open_(former, self.review.update)
         try:
-            kept = session.detected(result, files["labels"], _threshold(result))
+            lost = session.detected(result, files["labels"], _threshold(result))
         except OSError:
             if former is None:
                 slicer.mrmlScene.RemoveNode(session.node)
             raise
         if self._parameterNode.inputVolume is volume:
             self._take(session)
-        self._setMessage("\n".join([*warnings, *filter(None, [kept])]))
-        if self.review.session is session:
+        self._setMessage("\n".join([*warnings, *filter(None, [lost])]))
+        if self.review.session is session and session.item(session.current) is None:
             session.show(0)
             self.review.showNextOpen()
 

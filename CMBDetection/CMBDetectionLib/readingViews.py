@@ -5,7 +5,7 @@ import qt
 import slicer
 import vtk
 
-from .volumeNodes import sliceAxis
+from .volumeNodes import CASE_ATTRIBUTE, sliceAxis
 
 LAYOUT_ID = 7204
 """Of the layout with one large and two small slice views; any number that Slicer and other extensions do not use."""
@@ -49,7 +49,9 @@ def arrange(volumeNode, sequence):
     for viewName, orientation in zip(("Red", "Yellow", "Green"), names, strict=True):
         widget = layoutManager.sliceWidget(viewName) if layoutManager is not None else None
         if widget is not None:
-            node = widget.mrmlSliceNode()
+            node, composite = widget.mrmlSliceNode(), widget.mrmlSliceCompositeNode()
+            composite.SetLinkedControl(True)
+            composite.SetBackgroundVolumeID(volumeNode.GetID())
             with slicer.util.NodeModify(node):
                 node.SetOrientation(orientation)
                 node.RotateToVolumePlane(volumeNode)
@@ -57,18 +59,19 @@ def arrange(volumeNode, sequence):
                     node.SetOrientationMarkerType(node.OrientationMarkerTypeAxes)
                     node.SetOrientationMarkerSize(node.OrientationMarkerSizeSmall)
                     node.SetRulerType(node.RulerTypeThin)
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        composite.SetLinkedControl(True)
-        composite.SetBackgroundVolumeID(volumeNode.GetID())
     _restoreWindow(volumeNode, sequence)
 
 
 def sequences(volumeNode) -> list:
-    """Return the volume and those loaded with it that show the same place, in the order of the scene."""
+    """Return the volume and those loaded with it that show the same place, in the order of the scene.
+
+    What a work list has loaded ahead is another patient's.
+    """
     bounds = _worldBounds(volumeNode)
     return [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
             if node.GetClassName() == "vtkMRMLScalarVolumeNode" and node.GetImageData() is not None
-            and (node is volumeNode or _overlap(bounds, _worldBounds(node)))]
+            and (node is volumeNode or _overlap(bounds, _worldBounds(node)))
+            and node.GetAttribute(CASE_ATTRIBUTE) in (None, volumeNode.GetAttribute(CASE_ATTRIBUTE))]
 
 
 def showNextSequence(volumeNode) -> str:
@@ -97,7 +100,11 @@ def _restoreWindow(volumeNode, sequence):
     kept, display = qt.QSettings().value(_SETTING + sequence), volumeNode.GetScalarVolumeDisplayNode()
     if not kept or display is None or not display.GetAutoWindowLevel():
         return
-    window, level = (float(part) for part in str(kept).split())
+    try:
+        window, level = (float(part) for part in str(kept).split())
+    except ValueError:
+        # settings can be edited by hand
+        return
     low, high = _range(volumeNode)
     with slicer.util.NodeModify(display):
         display.SetAutoWindowLevel(False)
@@ -113,14 +120,18 @@ def _range(volumeNode) -> tuple[float, float]:
     return float(low), float(high) if high > low else float(low) + 1.0
 
 
-def _useLayout():
+def registerLayout():
+    """Make the layout known, so that scenes that were saved in it open in it."""
     layoutManager = slicer.app.layoutManager()
-    if layoutManager is None:
-        return
-    node = layoutManager.layoutLogic().GetLayoutNode()
-    if not node.IsLayoutDescription(LAYOUT_ID):
+    node = layoutManager.layoutLogic().GetLayoutNode() if layoutManager is not None else None
+    if node is not None and not node.IsLayoutDescription(LAYOUT_ID):
         node.AddLayoutDescription(LAYOUT_ID, _LAYOUT)
-    layoutManager.setLayout(LAYOUT_ID)
+
+
+def _useLayout():
+    registerLayout()
+    if slicer.app.layoutManager() is not None:
+        slicer.app.layoutManager().setLayout(LAYOUT_ID)
 
 
 def _toWorld(volumeNode, direction) -> np.ndarray:

@@ -46,6 +46,10 @@ class ReviewControls(VTKObservationMixin):
         """Id of the finding that was judged last."""
         self._warned = None
         """Id and place of the finding that a new one would lie on."""
+        self._entered = False
+        self._toArrange = False
+        self._commented = None
+        """Session and id of the finding that a comment is being typed for."""
         self._left = None
         """Findings node and fingerprint of its outlines when the reader went to another module."""
         self._keyMap = KeyMap()
@@ -83,6 +87,7 @@ class ReviewControls(VTKObservationMixin):
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
         ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
         ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
+        ui.commentEdit.connect("textEdited(QString)", self._onCommentTyped)
         ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
         ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
         ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
@@ -93,7 +98,7 @@ class ReviewControls(VTKObservationMixin):
     def open(self, node):
         """Show the review of a findings node (None: nothing)."""
         if self.session is None or self.session.node is not node:
-            self._keepWindow()
+            self._leaveSession()
             self.session = None
             if node is not None:
                 try:
@@ -106,7 +111,8 @@ class ReviewControls(VTKObservationMixin):
 
     def take(self, session):
         """Show a review that was begun just now."""
-        self._keepWindow()
+        if session is not self.session:
+            self._leaveSession()
         self.session = session
         self._observeFindings()
         self._arrangeViews()
@@ -114,8 +120,19 @@ class ReviewControls(VTKObservationMixin):
     def close(self):
         """Let go of keys and scene."""
         self._shortcuts.close()
-        self._keepWindow()
+        self._leaveSession()
         self.removeObservers()
+
+    def _leaveSession(self):
+        """Take over what the reader was about to say, and forget what belongs to this review alone."""
+        self.takeBack()
+        self._commitComment()
+        self._keepWindow()
+        self._judged, self._warned, self._left = 0, None, None
+        for combo in (self.ui.verdictFilterCombo, self.ui.sizeFilterCombo):
+            combo.blockSignals(True)
+            combo.setCurrentIndex(0)
+            combo.blockSignals(False)
 
     def _observeFindings(self):
         markups = slicer.vtkMRMLMarkupsNode
@@ -127,8 +144,10 @@ class ReviewControls(VTKObservationMixin):
             self.addObserver(self.session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self.update)
 
     def _arrangeViews(self):
+        """Arrange the views for the review, but not behind another module that is open."""
+        self._toArrange = not self._entered
         volume = self.session.volumeNode if self.session is not None else None
-        if volume is not None:
+        if volume is not None and self._entered:
             readingViews.arrange(volume, self.session.modality)
 
     def _keepWindow(self):
@@ -180,8 +199,10 @@ class ReviewControls(VTKObservationMixin):
     def _updateButtons(self):
         session, ui = self.session, self.ui
         item = session.item(session.current) if session is not None else None
-        ui.acceptButton.setEnabled(item is not None)
-        ui.rejectButton.setEnabled(item is not None)
+        # what a filter hides is not judged unseen
+        listed = item is not None and any(one.id == item.id for one in self._listed())
+        ui.acceptButton.setEnabled(listed)
+        ui.rejectButton.setEnabled(listed)
         ui.resetButton.setEnabled(item is not None and item.verdict != UNDECIDED)
         ui.addButton.setEnabled(session is not None)
         ui.outlineButton.setEnabled(item is not None)
@@ -208,6 +229,7 @@ class ReviewControls(VTKObservationMixin):
 
     def _onFilterChanged(self, index):
         self._fillTable()
+        self._updateButtons()
 
     def _onRowSelected(self, row=-1, column=-1):
         """Jump when another row is selected, and again when the selected one is clicked after looking around."""
@@ -278,6 +300,7 @@ class ReviewControls(VTKObservationMixin):
 
     def _judge(self, verdict):
         """Give the current item a verdict and go on to the next open one."""
+        self._commitComment()
         self._judged = self.session.current
         self._say("" if reviewSession.readerName()
                   else _("Your verdicts carry no name; enter it under “Keys and reader”."))
@@ -289,7 +312,11 @@ class ReviewControls(VTKObservationMixin):
         session.act(action, session.current, value, then=following)
         if following is not None:
             self._jump(following)
-        elif session.nextRing() is not None:
+            return
+        filtered = sum(item.verdict == UNDECIDED for item in session.items)
+        if filtered and len(self._listed()) < len(session.items):
+            self._say(_("{count} open findings are not in the list, because of its filters.").format(count=filtered))
+        elif not filtered and session.nextRing() is not None:
             self._say(_("All on screen are judged. {key} shows the next less probable ones.").format(
                 key=self._keyMap.key("misses") or _("A lower threshold")))
 
@@ -320,10 +347,25 @@ class ReviewControls(VTKObservationMixin):
     def _onMimicChosen(self, index):
         self._qualify(review_log.MIMIC_KIND, selectedValue(self.ui.mimicCombo))
 
+    def _onCommentTyped(self, text):
+        """Remember whom the comment is for; by the time that it is complete another finding may be on screen."""
+        item = self._qualified()
+        if self._commented is None and item is not None:
+            self._commented = (self.session, item.id)
+
     def _onCommentEdited(self):
         item = self._qualified()
+        if self._commented is None and item is not None:
+            self._commented = (self.session, item.id)
+        self._commitComment()
+
+    def _commitComment(self):
+        commented, self._commented = self._commented, None
+        if commented is None or commented[0] is not self.session:
+            return
+        item = self.session.item(commented[1])
         if item is not None and self.ui.commentEdit.text != item.comment:
-            self._qualify(review_log.COMMENT, self.ui.commentEdit.text)
+            self.session.act(review_log.COMMENT, item.id, self.ui.commentEdit.text)
 
     def _qualify(self, action, value):
         """Say something more about the finding that was judged."""
@@ -355,7 +397,7 @@ class ReviewControls(VTKObservationMixin):
         self._jump(session.current)
 
     def _onRemoveClicked(self, checked=False):
-        self.session.act(review_log.REMOVED, self.session.current)
+        self.session.remove(self.session.current)
 
     def _onMove(self):
         session = self.session
@@ -397,16 +439,29 @@ class ReviewControls(VTKObservationMixin):
     def enter(self, window):
         """Let the keys act in a window, and take over outlines that were changed meanwhile."""
         self._shortcuts.open(window)
-        left, self._left = self._left, None
-        if self.session is not None and left is not None and left[0] is self.session.node:
-            self._say("")
-            if left[1] != findingsOutline.fingerprint(self.session.node):
-                self.session.takeOutlines()
+        self._entered = True
+        self.takeBack()
+        self._left = None
+        if self._toArrange:
+            self._arrangeViews()
+
+    def takeBack(self):
+        """Take over outlines that were changed since the reader went to another module."""
+        if self.session is None or self._left is None or self._left[0] is not self.session.node:
+            return
+        present = findingsOutline.fingerprint(self.session.node)
+        if self._left[1] != present:
+            self.session.takeOutlines()
+        self._left = (self.session.node, findingsOutline.fingerprint(self.session.node))
 
     def exit(self):
         """Give the keys back while another module is open."""
         self._shortcuts.close()
-        self._left = (self.session.node, findingsOutline.fingerprint(self.session.node)) if self.session else None
+        self._entered = False
+        self._left = None
+        if self.session is not None:
+            self.session.readRegions()
+            self._left = (self.session.node, findingsOutline.fingerprint(self.session.node))
 
     # Keys
 

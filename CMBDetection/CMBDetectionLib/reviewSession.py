@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 
@@ -12,7 +13,7 @@ from microbleeds.components import equivalent_diameter_mm
 from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
-from microbleeds.region_codes import region_from_json
+from microbleeds.region_codes import region_from_json, region_to_json
 from microbleeds.review_files import FILE_NAME, REJECTED
 from microbleeds.review_log import Event, detection_value, events_table, extended, replay, shown_items
 from microbleeds.review_sidecar import Sidecar, sidecar_text
@@ -25,6 +26,7 @@ _RING = 10
 """Candidates that a search for misses shows at a time."""
 _SIDES = {review_log.UNDONE: "before", review_log.REDONE: "after"}
 """Of the value of a changed outline: the region that counts then."""
+_BRING_BACK = ((review_log.REMOVED, review_log.UNDONE), (review_log.ADDED, review_log.REDONE))
 _LOG_NAME = "_desc-cmb_log.tsv"
 _READER_SETTING = "CMBDetection/reader"
 
@@ -128,8 +130,21 @@ class ReviewSession:
         """
         place, region, diameterMm = self._focus(worldRas)
         number = self.state.next_id
+        # voxels of another finding stay its own
+        region = region[self._allRegions()[tuple(region.T[::-1])] == 0]
         self._setRegion(number, region)
-        self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm}, then=number)
+        self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm,
+                                            "region": region_to_json(region)}, then=number)
+
+    def remove(self, number):
+        """Remove a finding that a reader has added.
+
+        Raises
+        ------
+        ValueError
+            If it is not one.
+        """
+        self.act(review_log.REMOVED, number, {"region": region_to_json(_voxels(self._allRegions(), number))})
 
     def move(self, number, worldRas):
         """Move an item to the darkest voxel near a world position (QSM: the brightest); its outline stays.
@@ -169,6 +184,11 @@ class ReviewSession:
     def takeOutlines(self):
         """Take over outlines that were changed elsewhere in Slicer, for instance in the Segment Editor."""
         former = self._allRegions()
+        if self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE) is None:
+            # deleted as a whole, which is no verdict on any of them
+            self.showRegions(former)
+            self.mirror()
+            return
         present = findingsOutline.regionsOf(self.node, [item.id for item in self.state.items])
         changed = np.unique(np.concatenate([former[former != present], present[former != present]]))
         there = {item.id for item in self.state.items}
@@ -177,8 +197,13 @@ class ReviewSession:
                                                                          _voxels(present, number), voxelVolumeMm3))
                    for number in changed.tolist() if number in there]
         if actions:
+            before = self._regions
             self._regions, self._savedRegions = present, None
-            self._actAll(actions)
+            try:
+                self._actAll(actions)
+            except ValueError:
+                self._regions = before
+                raise
 
     def saveLog(self):
         """Write the log as a table beside the review; return its path.
@@ -211,6 +236,8 @@ class ReviewSession:
             return
         if event.action == review_log.OUTLINED:
             self._setRegion(event.finding, region_from_json(event.value[_SIDES[action]]))
+        elif (event.action, action) in _BRING_BACK and event.value:
+            self._setRegion(event.finding, region_from_json(event.value.get("region")))
         self.act(action, event.finding, then=event.finding or None)
 
     def show(self, number):
@@ -311,7 +338,8 @@ class ReviewSession:
                 if findingsMarkups.isMoved(self.node, index, item):
                     actions.append((review_log.MOVED, item.id, list(findingsMarkups.ownPosition(self.node, index))))
             elif item.added_by_reader:
-                actions.append((review_log.REMOVED, item.id, None))
+                actions.append((review_log.REMOVED, item.id,
+                                {"region": region_to_json(_voxels(self._allRegions(), item.id))}))
             else:
                 actions.append((review_log.VERDICT, item.id, REJECTED))
         free = self.state.next_id
@@ -336,6 +364,15 @@ class ReviewSession:
         text = sidecar_text(self._sidecar)
         reviewStore.keepInScene(self.node, text)
         return text
+
+    def saveAgain(self):
+        """Save the review as it stands, for instance after a failure; `problem` says whether that was possible."""
+        self._save(self._keep())
+
+    def readRegions(self):
+        """Read the regions out of the outlines now; see `_allRegions`."""
+        if self.volumeNode is not None and self.volumeNode.GetImageData() is not None:
+            self._allRegions()
 
     def _save(self, text):
         """Write the sidecar, once a reader has done something."""
@@ -388,11 +425,22 @@ def begin(volumeNode, onChanged):
 
 
 def resume(volumeNode, sidecar, onChanged):
-    """Return the session of a review that was kept as a file, as it was left."""
-    session = _started(volumeNode, sidecar, onChanged)
-    labels = reviewStore.labelsBeside(session.place)
+    """Return the session of a review that was kept as a file, as it was left.
+
+    Where its label map cannot be read, it is put aside (``.damaged``), and the findings have no outlines.
+    """
+    labels = reviewStore.labelsBeside(reviewStore.placeOf(volumeNode, sidecar.voxels_sha256))
+    regions = None
     if labels.exists():
-        regions = findingsOutline.readRegions(volumeNode, labels, {item.id: item.id for item in session.state.items})
+        numbers = {item.id: item.id for item in replay(sidecar.events).items}
+        try:
+            regions = findingsOutline.readRegions(volumeNode, labels, numbers)
+        except OSError as error:
+            logging.warning("CMBDetection: %s", error)
+            with suppress(OSError):
+                labels.rename(labels.with_name(labels.name + ".damaged"))
+    session = _started(volumeNode, sidecar, onChanged)
+    if regions is not None:
         session.showRegions(regions)
         session.mirror()
     return session

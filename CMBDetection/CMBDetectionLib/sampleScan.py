@@ -31,6 +31,6 @@ def register():
         return
     path = resource_path("Sample/simulated_T2star.nii.gz")
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=_("Microbleeds"), sampleName=_NAME, sampleDescription=_("Simulated T2* with microbleeds"),
+        category=_("Microbleeds"), sampleName=_NAME,
         uris=path.as_uri(), fileNames=path.name, nodeNames=_NAME, customDownloader=load,
         thumbnailFileName=str(resource_path("Icons/CMBDetection.png")))

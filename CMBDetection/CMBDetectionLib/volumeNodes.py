@@ -9,6 +9,8 @@ from microbleeds.image_files import IMAGE_SUFFIXES
 from microbleeds.review_sidecar import voxels_sha256
 from microbleeds.volume import Volume
 
+CASE_ATTRIBUTE = "CMBDetection.case"
+"""Of a volume that a work list has loaded: the case it belongs to."""
 _ISOTROPIC = 1.1
 """Voxel sides within this ratio count as equal."""
 

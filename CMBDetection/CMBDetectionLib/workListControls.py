@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from . import findingsMarkups, reviewStore
 from .aheadDetection import AheadDetection
 from .engineProcess import FAILED
-from .volumeNodes import removeWithOwn
+from .volumeNodes import CASE_ATTRIBUTE, removeWithOwn
 
 _LOAD_AHEAD_MS = 800
 """After a case is shown: reading the next file holds the window up for a moment."""
@@ -37,7 +37,8 @@ class WorkListControls:
         self._results = None
         self._current = None
         self._volumes = {}
-        """Volume nodes that the list has loaded, by case."""
+        """Volume nodes that the list has loaded, by case (not by name: another list may have the same names)."""
+        self._torchIsThere = False
         self._problems = {}
         self._places = {}
         """Where reviews are that lie elsewhere than beside their image, as far as is known."""
@@ -72,6 +73,13 @@ class WorkListControls:
         self._timer.stop()
         self._detection.stop()
 
+    def forgetVolumes(self):
+        """The scene is about to be closed: the volumes go, what runs in the background has nobody to show it to."""
+        self._timer.stop()
+        self._detection.cancel()
+        self._renew(self._current)
+        self._volumes = {}
+
     # Opening a list
 
     def _onFolderClicked(self, checked=False):
@@ -95,10 +103,16 @@ class WorkListControls:
         except InputError as error:
             self._say(str(error))
             return
-        self.close()
+        if not self._isSaved():
+            return
+        self._timer.stop()
+        self._detection.cancel()
         self._say("")
+        # the scan on screen stays, it is the reader's now
+        self._volumes.pop(self._current, None)
+        self._release(())
         qt.QSettings().setValue(_FOLDER_SETTING, str(source))
-        self.cases, self._current, self._problems, self._places = cases, None, {}, {}
+        self.cases, self._current, self._problems, self._places, self._asked = cases, None, {}, {}, ""
         self._results = _writable(work_list.results_folder(source))
         self.states = {case.name: work_list.state_of(case, work_list.sidecar_of(case)) for case in cases}
         self.ui.casesTable.setToolTip(str(source))
@@ -148,11 +162,27 @@ class WorkListControls:
 
     def openCase(self, case):
         """Show a case: as it was left, as the detection in the background found it, or after a detection now."""
+        problem = "" if self._torchIsThere else self._ensureTorch()
+        self._torchIsThere = not problem
+        if not self._isSaved():
+            return
         slicer.app.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
         try:
             self._open(case)
         finally:
             slicer.app.restoreOverrideCursor()
+        if problem:
+            self._say(problem)
+
+    def _isSaved(self) -> bool:
+        """Whether the review of the current case is in its file; if not, say so, because leaving it would lose it."""
+        session = self._session()
+        if session is not None and session.problem:
+            session.saveAgain()
+            if session.problem:
+                self._say(session.problem)
+                return False
+        return True
 
     def _open(self, case):
         volume = self._volumeOf(case)
@@ -161,10 +191,11 @@ class WorkListControls:
             self._say(self._problems[case.name])
             self._renew(case)
             return
-        former, self._current, self._asked = self._current, case, ""
+        self._renew(self._current)
+        self._current, self._asked = case, ""
         self._say("")
         known = self._panel.showScan(volume, case.modality)
-        self._leave(former)
+        self._release((case, *work_list.coming(self.cases, self.states, case.name, 1)))
         if not known:
             self._showDetection(case, volume)
         self._renew(case)
@@ -180,11 +211,11 @@ class WorkListControls:
     def _session(self):
         """Return the review of the current case, None if the panel shows another one."""
         session = self._panel.review.session
-        node = self._volumes.get(self._current.name) if self._current is not None else None
+        node = self._volumes.get(self._current)
         return session if session is not None and node is not None and session.volumeNode is node else None
 
     def _volumeOf(self, case):
-        node = self._volumes.get(case.name)
+        node = self._volumes.get(case)
         if node is not None and slicer.mrmlScene.IsNodePresent(node):
             return node
         try:
@@ -194,19 +225,19 @@ class WorkListControls:
             return None
         # when it is loaded a second time, Slicer would number it
         node.SetName(case.name)
-        self._volumes[case.name] = node
+        node.SetAttribute(CASE_ATTRIBUTE, str(case.image))
+        self._volumes[case] = node
         return node
 
-    def _leave(self, case):
-        """Take a case out of the scene; its review is in its file."""
-        node = self._volumes.pop(case.name, None) if case is not None and case is not self._current else None
-        if node is None or not slicer.mrmlScene.IsNodePresent(node):
-            return
-        self._renew(case)
-        findings = findingsMarkups.findingsNodeOf(node)
-        if findings is not None:
-            findingsMarkups.remove(findings)
-        removeWithOwn(node)
+    def _release(self, kept):
+        """Take all cases but some out of the scene; their reviews are in their files."""
+        for case in [case for case in self._volumes if case not in kept]:
+            node = self._volumes.pop(case)
+            if slicer.mrmlScene.IsNodePresent(node):
+                findings = findingsMarkups.findingsNodeOf(node)
+                if findings is not None:
+                    findingsMarkups.remove(findings)
+                removeWithOwn(node)
 
     # While one reads
 
@@ -219,33 +250,36 @@ class WorkListControls:
     def _detectAhead(self):
         if self._detection.case is not None or self._current is None:
             return
-        waiting = [case for case in work_list.coming(self.cases, self.states, self._current.name, _DETECT_AHEAD)
-                   if case.name not in self._problems and work_list.result_files(self._results, case) is None]
-        if waiting:
-            self._detect(waiting[0])
+        waiting = (case for case in work_list.coming(self.cases, self.states, self._current.name, _DETECT_AHEAD)
+                   if case.name not in self._problems and work_list.result_files(self._results, case) is None)
+        case = next(waiting, None)
+        if case is not None:
+            self._detect(case)
 
     def _detect(self, case):
-        problem = self._ensureTorch()
-        if problem:
-            self._say(problem)
-            return
-        self._detection.start(case, work_list.case_folder(self._results, case),
-                              replace(self._panel.detectionOptions(), modality=case.modality))
+        if self._torchIsThere:
+            self._detection.start(case, work_list.case_folder(self._results, case),
+                                  replace(self._panel.detectionOptions(), modality=case.modality))
 
     def _onProgress(self, case, fraction, text):
         if case is self._current:
             self._say(_("{text} {percent:.0f} %").format(text=text, percent=100 * fraction))
 
     def _onDetected(self, case, outcome):
-        if outcome.status == FAILED:
+        failed, isCurrent = outcome.status == FAILED, case is self._current
+        if not failed:
+            self._problems.pop(case.name, None)
+        elif isCurrent or outcome.kind == "input":
             self._problems[case.name] = outcome.message
-        if case is self._current:
-            if outcome.status == FAILED:
-                self._say(outcome.message)
-            elif self._session() is None:
-                self._panel.showFiles(self._volumes[case.name], outcome.files, outcome.warnings)
+        node = self._volumes.get(case)
+        if isCurrent and failed:
+            self._say(outcome.message)
+        elif isCurrent and self._session() is None and node is not None and slicer.mrmlScene.IsNodePresent(node):
+            self._panel.showFiles(node, outcome.files, outcome.warnings)
         self._renew(case)
-        self._detectAhead()
+        # what failed for want of memory or the like would fail for the next cases too
+        if not failed or outcome.kind == "input":
+            self._detectAhead()
 
     # What is shown
 

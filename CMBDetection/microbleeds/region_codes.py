@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 10_000_000
-"""Voxels of a box; a whole hemisphere painted by mistake is still one that can be undone."""
+_LARGEST = 1_000_000_000
+"""Voxels of a box: any volume's, because a mistake of the Segment Editor's threshold must be undone too."""
 
 
 def region_to_json(voxels: np.ndarray) -> dict[str, Any] | None:

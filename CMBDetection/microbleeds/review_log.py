@@ -50,8 +50,9 @@ class Event:
         Its id; 0 where the event is not about one.
     value : plain JSON
         ``verdict``, ``certainty``, ``mimic_kind`` and ``comment``: the new value. ``moved``: the new place, RAS mm.
-        ``added``: ``ras_mm`` and ``diameter_mm``. ``outlined``: see `outline_value`. ``finished``: whether the review
-        is. ``detected``: see `detection_value`. Otherwise None.
+        ``added``: ``ras_mm``, ``diameter_mm``, and its ``region`` (`region_codes`). ``removed``: its ``region``.
+        ``outlined``: see `outline_value`. ``finished``: whether the review is. ``detected``: see
+        `detection_value`. Otherwise None.
     seconds : float
         Since the finding was shown.
     """
@@ -127,6 +128,8 @@ class ReviewState:
         A reader has said so, and has not made a verdict undecided since.
     finished_by : str
         Who said so; "" if nobody did, or without a name.
+    last_id : int
+        The highest id that any finding ever had: in the log a number means one finding.
     """
 
     items: tuple[ReviewItem, ...] = ()
@@ -135,6 +138,7 @@ class ReviewState:
     to_redo: Event | None = None
     finished: bool = False
     finished_by: str = ""
+    last_id: int = 0
 
     def item(self, number: int) -> ReviewItem | None:
         """Return the item of an id."""
@@ -143,7 +147,7 @@ class ReviewState:
     @property
     def next_id(self) -> int:
         """Id for a new item."""
-        return max((item.id for item in self.items), default=0) + 1
+        return self.last_id + 1
 
 
 def replay(events: Iterable[Event]) -> ReviewState:
@@ -159,9 +163,11 @@ def replay(events: Iterable[Event]) -> ReviewState:
     done: list[Event] = []
     undone: list[Event] = []
     fixed: dict[int, ReviewItem] = {}
-    provenance = None
+    provenance, last_id = None, 0
     for event in events:
+        last_id = max(last_id, event.finding)
         if event.action == DETECTED:
+            last_id = max([last_id, *(candidate["id"] for candidate in event.value["candidates"])])
             fixed = _with_detection(_applied(fixed, done), event)
             provenance = event.value["provenance"]
             done, undone = [], []
@@ -180,7 +186,7 @@ def replay(events: Iterable[Event]) -> ReviewState:
     items = _applied(fixed, done)
     finished, finished_by = _finished(done)
     return ReviewState(tuple(items[number] for number in sorted(items)), provenance, done[-1] if done else None,
-                       undone[-1] if undone else None, finished, finished_by)
+                       undone[-1] if undone else None, finished, finished_by, last_id)
 
 
 def extended(events: Sequence[Event], event: Event) -> tuple[tuple[Event, ...], ReviewState]:
@@ -267,6 +273,11 @@ def events_from_json(content: Any, name: str) -> tuple[Event, ...]:
             if not (isinstance(event.at, str) and isinstance(event.reader, str) and type(event.finding) is int
                     and isinstance(event.seconds, int | float)):
                 raise ValueError(f"event {event} has fields of the wrong type")
+            if event.action == OUTLINED:
+                for side in ("before", "after"):
+                    region_from_json(event.value[side])
+            elif event.action in (ADDED, REMOVED) and event.value:
+                region_from_json(event.value.get("region"))
         replay(events)
     except KeyError as error:
         raise InputError(f"The log of {name} has an entry without {error.args[0]!r}; {DAMAGED}.") from None
@@ -327,8 +338,6 @@ def _changed(item: ReviewItem, event: Event) -> ReviewItem:
     if event.action == MOVED:
         return replace(item, position_ras=_place(event.value))
     if event.action == OUTLINED:
-        for side in ("before", "after"):
-            region_from_json(event.value[side])
         return replace(item, outlined=True, volume_mm3=float(event.value["volume_mm3"]),
                        diameter_mm=float(event.value["diameter_mm"]))
     if event.action in _CHOICES and event.value not in _CHOICES[event.action]:

@@ -10,7 +10,7 @@ import pytest
 from microbleeds import review_log
 from microbleeds.errors import InputError
 from microbleeds.review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS
-from microbleeds.review_log import Event, ReviewState, extended, replay
+from microbleeds.review_log import Event, ReviewState, events_from_json, events_to_json, extended, replay
 from review_phantoms import detection
 
 PLACES = [(0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (0.0, 30.0, 5.5)]
@@ -78,8 +78,17 @@ def test_a_changed_outline_changes_the_size_and_survives_a_detection():
     again = replay([*events, detected(state=replay(events))]).item(2)
     assert again.outlined and again.volume_mm3 == 36 and not again.added_by_reader
     assert not replay([*events, event("undone")]).item(2).outlined
-    with pytest.raises(ValueError, match="region"):
-        replay([*events, event("outlined", 2, {**outlined(before, after), "after": {"corner": [1]}})])
+    content = events_to_json([*events, event("outlined", 2, {**outlined(before, after), "after": {"corner": [1]}})])
+    with pytest.raises(InputError, match="region"):
+        events_from_json(content, "x.json")
+
+
+def test_an_id_is_never_given_again():
+    added = {"ras_mm": [0, 0, 9], "diameter_mm": 2.0}
+    events = [detected(), event("added", 4, added), event("removed", 4)]
+    assert replay(events).next_id == 5
+    again = detected([PLACES[0], (90.0, 0.0, 0.0)], state=replay(events))
+    assert [one["id"] for one in again.value["candidates"]] == [1, 5]
 
 
 def test_items_know_the_distance_to_the_edge():

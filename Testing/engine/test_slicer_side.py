@@ -12,7 +12,7 @@ import pytest
 MODULE = Path(__file__).resolve().parents[2] / "CMBDetection"
 SLICER_FILES = [MODULE / "CMBDetection.py", *sorted((MODULE / "CMBDetectionLib").rglob("*.py"))]
 
-IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "scipy", "SimpleITK", "PyTorchUtils"}
+IN_SLICER = {"slicer", "vtk", "qt", "ctk", "numpy", "scipy", "SimpleITK", "PyTorchUtils", "SampleData"}
 OURS = {"microbleeds", "CMBDetectionLib"}
 REMOVED = {"imp", "distutils", "PythonQt", "PySide2", "PySide6", "PyQt5"}
 NOT_IN_PYTHONQT = {"QtCore", "QtGui", "QtWidgets", "QTest", "QTextCodec", "Signal", "Slot", "Property"}

@@ -7,6 +7,7 @@ import numpy as np
 import slicer
 from CMBDetectionLib import findingsMarkups, findingsOutline, outlineEditing, reviewStore
 from microbleeds.read_write import read_labels
+from microbleeds.review_sidecar import read_sidecar
 from panelCase import PanelTestCase, column, findingsNode, makeVolume
 
 
@@ -25,6 +26,11 @@ class OutlinesTest(PanelTestCase):
     def repaint(self, number, grow):
         """Change an outline as the Segment Editor does, in another module."""
         self.panel.exit()
+        inside = self.paint(number, grow)
+        self.panel.enter()
+        return inside
+
+    def paint(self, number, grow=True):
         outline = self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE)
         inside = (self.regions() == number).astype(np.uint8)
         k, j, i = np.argwhere(inside)[0]
@@ -34,7 +40,6 @@ class OutlinesTest(PanelTestCase):
             inside[:] = 0
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             inside, outline, findingsOutline.segmentIdOf(self.node, number), self.volume)
-        self.panel.enter()
         return inside.astype(bool)
 
     def item(self, number):
@@ -93,6 +98,48 @@ class OutlinesTest(PanelTestCase):
         np.testing.assert_array_equal(self.regions() == 2, wanted)
         self.assertTrue(self.item(2).outlined)
         self.assertAlmostEqual(self.item(2).volume_mm3, wanted.sum() * 0.9 * 0.8 * 1.5, 4)
+
+    def test_outlinesAreTakenBackBeforeADetectionEndsOrTheSceneCloses(self):
+        self.panel.exit()
+        self.paint(2)
+        self.detect(self.panel, self.volume)
+        self.assertTrue(self.item(2).outlined, "a detection that ends meanwhile does not overwrite it")
+        place = self.panel.review.session.place
+        self.panel.exit()
+        self.paint(3)
+        slicer.mrmlScene.Clear(False)
+        self.assertEqual([event.finding for event in read_sidecar(place).events if event.action == "outlined"], [2, 3])
+
+    def test_anOutlineNodeThatIsDeletedComesBack(self):
+        before = self.regions()
+        self.panel.exit()
+        slicer.mrmlScene.RemoveNode(self.node.GetNodeReference(findingsMarkups.OUTLINE_ROLE))
+        self.panel.enter()
+        np.testing.assert_array_equal(self.regions(), before)
+        self.assertIsNone(self.panel.review.session.state.to_undo)
+
+    def test_undoneRemovalsAndAdditionsBringTheirOutlinesBack(self):
+        session = self.panel.review.session
+        place = findingsMarkups.worldPositions(self.node)[3]
+        session.add((place[0] + 6, place[1], place[2]))
+        number = session.current
+        region = findingsOutline.regionsOf(self.node, [number])
+        self.assertGreater(np.count_nonzero(region), 0)
+        self.panel.ui.removeButton.click()
+        session.add((place[0], place[1] - 5, place[2]))
+        self.assertNotEqual(session.current, number, "a number means one finding in the whole log")
+        for _action in range(2):
+            self.panel.ui.undoButton.click()
+        np.testing.assert_array_equal(findingsOutline.regionsOf(self.node, [number]), region)
+
+    def test_aNewFindingTakesNoVoxelsOfAnother(self):
+        before = self.regions() == 1
+        place = findingsMarkups.worldPositions(self.node)[1]
+        self.panel.review.session.add((place[0] + 1, place[1], place[2]))
+        self.panel.ui.undoButton.click()
+        np.testing.assert_array_equal(self.regions() == 1, before)
+        kept = read_labels(reviewStore.labelsBeside(self.panel.review.session.place)).data
+        self.assertEqual(np.count_nonzero(kept == 1), np.count_nonzero(before))
 
     def test_aSegmentOfSomebodyElseIsLeftAlone(self):
         self.panel.exit()

@@ -106,6 +106,36 @@ class ResumeTest(PanelTestCase):
         self.assertRegex(names[0], "^sub-1_T2starw-[0-9a-f]{8}_desc-cmb_review.json$")
         self.assertFalse(self.openAgain().ui.resumeButton.isHidden())
 
+    def test_detectingAgainInsteadOfGoingOnKeepsTheReview(self):
+        self.review(self.makePanel())
+        panel = self.openAgain()
+        self.detect(panel, panel.ui.inputSelector.currentNode())
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        self.assertEqual([finding.verdict for finding in read_review(self.sidecar).findings],
+                         ["accepted", "rejected", "undecided"])
+
+    def test_aReviewWithADamagedLabelMapIsGoneOnWithWithoutOutlines(self):
+        self.review(self.makePanel())
+        labels = self.scans / "sub-1_T2starw_desc-cmb_dseg.nii.gz"
+        labels.write_bytes(b"damaged")
+        panel = self.openAgain()
+        with self.assertLogs(level="WARNING"):
+            panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        panel.ui.acceptButton.click()
+        self.assertEqual(labels.with_name(labels.name + ".damaged").read_bytes(), b"damaged")
+
+    def test_whatWasJudgedInAnotherReviewIsNotQualifiedHere(self):
+        panel, first = self.makePanel(), makeVolume("first")
+        self.detect(panel, first)
+        panel.ui.acceptButton.click()
+        second = makeVolume("second")
+        slicer.util.updateVolumeFromArray(second, slicer.util.arrayFromVolume(second) + 1)
+        self.detect(panel, second)
+        panel.ui.acceptButton.click()
+        panel.ui.inputSelector.setCurrentNode(first)
+        self.assertEqual(panel.ui.qualifiedLabel.text, "–")
+
     def test_aDamagedSidecarIsNeverOverwritten(self):
         self.sidecar.write_text("{ half")
         panel = self.openAgain()

@@ -13,6 +13,7 @@ class ViewsTest(PanelTestCase):
         super().setUp()
         qt.QSettings().remove("CMBDetection/window")
         self.panel = self.makePanel()
+        self.panel.enter()
 
     def red(self):
         return slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
@@ -44,6 +45,15 @@ class ViewsTest(PanelTestCase):
         description = node.GetLayoutDescription(node.GetViewArrangement())
         self.assertEqual([description.count(f'singletontag="{name}"') for name in ("Red", "Yellow", "Green")], [1] * 3)
         self.assertLess(description.index("Red"), description.index("Yellow"))
+
+    def test_viewsAreNotArrangedBehindAnotherModule(self):
+        node = slicer.app.layoutManager().layoutLogic().GetLayoutNode()
+        self.panel.exit()
+        node.SetViewArrangement(3)
+        self.detect(self.panel, makeVolume())
+        self.assertEqual(node.GetViewArrangement(), 3)
+        self.panel.enter()
+        self.assertNotEqual(node.GetViewArrangement(), 3)
 
     def test_slicesAreLinked(self):
         self.detect(self.panel, makeVolume())
@@ -136,6 +146,20 @@ class OrderTest(PanelTestCase):
             self.choose(self.ui.sizeFilterCombo, value)
             listed += self.ids()
         self.assertEqual(sorted(listed), [1, 2, 3])
+
+    def test_whatAFilterHidesIsNotJudgedAndNotForgotten(self):
+        self.choose(self.ui.verdictFilterCombo, "accepted")
+        self.assertFalse(self.ui.acceptButton.isEnabled())
+        self.choose(self.ui.verdictFilterCombo, "")
+        self.choose(self.ui.sizeFilterCombo, "small")
+        self.ui.findingsTable.selectRow(0)
+        self.choose(self.ui.verdictFilterCombo, "undecided")
+        for _finding in range(2):
+            self.ui.acceptButton.click()
+        self.choose(self.ui.verdictFilterCombo, "accepted")
+        self.ui.findingsTable.selectRow(0)
+        self.ui.acceptButton.click()
+        self.assertIn("1 open findings are not in the list", self.panel.ui.messageLabel.text)
 
     def test_goingOnFollowsTheList(self):
         self.choose(self.ui.orderCombo, "slice")

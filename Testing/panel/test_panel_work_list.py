@@ -3,6 +3,7 @@
 import shutil
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import slicer
 from CMBDetectionLib import reviewSession
@@ -167,6 +168,64 @@ class WorkListTest(PanelTestCase):
         self.panel.cleanup()
         self.waitUntil(lambda: not self.childIsAlive(), "the engine still runs")
         shutil.rmtree(self.data / "derivatives", ignore_errors=True)
+
+    def test_aReviewThatCannotBeSavedIsNotLeft(self):
+        self.openList()
+        self.next()
+        self.waitForFindings()
+        with mock.patch("CMBDetectionLib.reviewSession.write_text", side_effect=OSError(28, "No space left on device")):
+            with self.assertLogs(level="WARNING"):
+                self.acceptAll()
+                self.next()
+            self.assertEqual(self.shown(), "one")
+            self.assertIn("No space left", self.panel.ui.messageLabel.text)
+        self.next()
+        self.assertEqual(self.shown(), "three")
+        self.assertEqual(self.texts(1)[0], "✓ done")
+
+    def test_anotherListWithTheSameNamesHasItsOwnVolumes(self):
+        self.openList()
+        self.next()
+        self.waitForFindings()
+        other = Path(self.folder.name) / "other"
+        other.mkdir()
+        shutil.copy(self.data / "two.nrrd", other / "one.nrrd")
+        self.list.open(other)
+        self.next()
+        self.waitForFindings()
+        volume = self.panel.ui.inputSelector.currentNode()
+        self.assertEqual(Path(volume.GetStorageNode().GetFileName()), other / "one.nrrd")
+        self.panel.ui.acceptButton.click()
+        self.assertTrue((other / "one_desc-cmb_review.json").exists())
+
+    def test_theNextCaseIsNotAnotherSequenceOfThisOne(self):
+        self.openList()
+        self.next()
+        self.waitForFindings()
+        self.waitUntil(lambda: len(self.list._volumes) == 2, "the next case was not loaded ahead")
+        self.panel.review.runCommand("sequence")
+        self.assertIn("one", self.panel.ui.messageLabel.text)
+
+    def test_aDetectionThatEndsAfterItsVolumeIsGoneShowsNothing(self):
+        self.openList()
+        self.next()
+        slicer.mrmlScene.RemoveNode(self.panel.ui.inputSelector.currentNode())
+        self.waitUntil(lambda: self.list._detection.case is not self.list.cases[0], "the detection has not ended")
+        self.assertEqual(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"), [])
+
+    def test_memoryThatRanOutDoesNotFailTheWholeList(self):
+        self.openList("memory")
+        with self.assertLogs(level="ERROR"):
+            self.next()
+            self.waitUntil(lambda: self.texts(1)[0] == "✗ failed", "no failure was shown")
+        self.assertEqual(self.texts(1), ["✗ failed", "○ open", "○ open"])
+
+    def test_jumpingAboutLeavesNoVolumesBehind(self):
+        self.openList()
+        for index in (0, 2, 1, 0):
+            self.list.openCase(self.list.cases[index])
+            self.waitForFindings()
+        self.assertLessEqual(len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")), 2)
 
     def test_aSceneThatIsClosedDoesNotEndTheList(self):
         self.openList()
