@@ -5,6 +5,7 @@ from microbleeds.review_files import ACCEPTED, REJECTED
 from slicer.i18n import tr as _
 
 from . import findingsMarkups
+from .widgets import setColumns
 
 _ID_ROLE = qt.Qt.UserRole
 _STATUS_COLORS = {ACCEPTED: "#2e9e4f", REJECTED: "#c0504d"}
@@ -17,14 +18,7 @@ def setUpTable(table):
                (_("Ø mm"), _("Diameter of the sphere of equal volume")),
                (_("Position mm"), _("World position: right/left, anterior/posterior, superior/inferior")),
                (_("Verdict"), _("Your verdict")))
-    table.setColumnCount(len(columns))
-    for column, (title, toolTip) in enumerate(columns):
-        item = qt.QTableWidgetItem(title)
-        item.setToolTip(toolTip)
-        table.setHorizontalHeaderItem(column, item)
-    header = table.horizontalHeader()
-    header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-    header.setSectionResizeMode(3, qt.QHeaderView.Stretch)
+    setColumns(table, columns, stretched=3)
     table.verticalHeader().setVisible(False)
 
 

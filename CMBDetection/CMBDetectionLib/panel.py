@@ -12,10 +12,10 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts, sampleScan
-from .combos import fillCombo, selectedValue, selectValue
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
 from .reviewControls import ReviewControls
+from .widgets import fillCombo, selectedValue, selectValue
 from .workListControls import WorkListControls
 
 _UI_PATH = Path(__file__).resolve().parents[1] / "Resources" / "UI" / "CMBDetection.ui"

@@ -21,9 +21,9 @@ from . import (
     reviewTexts,
     sliceViews,
 )
-from .combos import fillCombo, selectedValue, selectValue
 from .findingsTable import fillTable, selectedNumber, setUpTable
 from .reviewKeys import MIMIC, KeyMap, Shortcuts, mimicTexts
+from .widgets import fillCombo, selectedValue, selectValue
 
 _ORDER_SETTING = "CMBDetection/order"
 

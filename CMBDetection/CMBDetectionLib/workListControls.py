@@ -16,6 +16,7 @@ from . import findingsMarkups, reviewStore
 from .aheadDetection import AheadDetection
 from .engineProcess import FAILED
 from .volumeNodes import CASE_ATTRIBUTE, removeWithOwn
+from .widgets import setColumns
 
 _LOAD_AHEAD_MS = 800
 """After a case is shown: reading the next file holds the window up for a moment."""
@@ -55,18 +56,10 @@ class WorkListControls:
         self._show()
 
     def _setUpTable(self):
-        table = self.ui.casesTable
-        titles = ((_("Case"), _("Name of the image")), (_("Status"), _("How far the case is")),
-                  (_("Reader"), _("Who finished it, or read in it last")),
-                  (_("Acc."), _("Findings accepted")), (_("Open"), _("Findings without a verdict")))
-        table.setColumnCount(len(titles))
-        for column, (title, toolTip) in enumerate(titles):
-            item = qt.QTableWidgetItem(title)
-            item.setToolTip(toolTip)
-            table.setHorizontalHeaderItem(column, item)
-        header = table.horizontalHeader()
-        header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
-        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        setColumns(self.ui.casesTable, (
+            (_("Case"), _("Name of the image")), (_("Status"), _("How far the case is")),
+            (_("Reader"), _("Who finished it, or read in it last")),
+            (_("Acc."), _("Findings accepted")), (_("Open"), _("Findings without a verdict"))), stretched=0)
 
     def close(self):
         """Stop what runs in the background; the reviews are saved already."""
