@@ -14,7 +14,6 @@ from . import (
     findingsOutline,
     keysTable,
     outlineEditing,
-    parameters,
     probeCard,
     readingViews,
     reviewSession,
@@ -22,7 +21,8 @@ from . import (
     sliceViews,
 )
 from .findingsTable import fillTable, selectedNumber, setUpTable
-from .reviewKeys import MIMIC, KeyMap, Shortcuts, mimicTexts
+from .qualifiers import Qualifiers
+from .reviewKeys import MIMIC, KeyMap, Shortcuts
 from .widgets import fillCombo, selectedValue, selectValue
 
 _ORDER_SETTING = "CMBDetection/order"
@@ -42,16 +42,13 @@ class ReviewControls(VTKObservationMixin):
         self.ui = ui
         self.session = None
         self._say = say
-        self._judged = 0
-        """Id of the finding that was judged last."""
         self._warned = None
         """Id and place of the finding that a new one would lie on."""
         self._entered = False
         self._toArrange = False
-        self._commented = None
-        """Session and id of the finding that a comment is being typed for."""
         self._left = None
         """Findings node and fingerprint of its outlines when the reader went to another module."""
+        self.qualifiers = Qualifiers(ui, say)
         self._keyMap = KeyMap()
         self._shortcuts = Shortcuts(self._keyMap, self.runCommand)
         self._setUpWidgets()
@@ -85,10 +82,6 @@ class ReviewControls(VTKObservationMixin):
         ui.tabs.connect("currentChanged(int)", self._onTabChanged)
         ui.outlineButton.connect("clicked(bool)", self._onOutlineClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
-        ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
-        ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
-        ui.commentEdit.connect("textEdited(QString)", self._onCommentTyped)
-        ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
         ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
         ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
         ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
@@ -105,8 +98,7 @@ class ReviewControls(VTKObservationMixin):
                     self.session = reviewSession.open_(node, self.update)
                 except InputError as error:
                     self._say(str(error))
-            self._observeFindings()
-            self._arrangeViews()
+            self._begin()
         self.update()
 
     def take(self, session):
@@ -114,6 +106,10 @@ class ReviewControls(VTKObservationMixin):
         if session is not self.session:
             self._leaveSession()
         self.session = session
+        self._begin()
+
+    def _begin(self):
+        self.qualifiers.begin(self.session)
         self._observeFindings()
         self._arrangeViews()
 
@@ -126,9 +122,9 @@ class ReviewControls(VTKObservationMixin):
     def _leaveSession(self):
         """Take over what the reader was about to say, and forget what belongs to this review alone."""
         self.takeBack()
-        self._commitComment()
+        self.qualifiers.commit()
         self._keepWindow()
-        self._judged, self._warned, self._left = 0, None, None
+        self._warned, self._left = None, None
         for combo in (self.ui.verdictFilterCombo, self.ui.sizeFilterCombo):
             combo.blockSignals(True)
             combo.setCurrentIndex(0)
@@ -210,7 +206,7 @@ class ReviewControls(VTKObservationMixin):
         ui.removeButton.setEnabled(item is not None and item.added_by_reader)
         ui.undoButton.setEnabled(session is not None and session.state.to_undo is not None)
         ui.redoButton.setEnabled(session is not None and session.state.to_redo is not None)
-        self._updateQualifiers()
+        self.qualifiers.update()
         self._updateProbe()
 
     def _updateProbe(self):
@@ -300,8 +296,8 @@ class ReviewControls(VTKObservationMixin):
 
     def _judge(self, verdict):
         """Give the current item a verdict and go on to the next open one."""
-        self._commitComment()
-        self._judged = self.session.current
+        self.qualifiers.commit()
+        self.qualifiers.judged(self.session.current)
         self._say("" if reviewSession.readerName()
                   else _("Your verdicts carry no name; enter it under “Keys and reader”."))
         self._actAndGoOn(review_log.VERDICT, verdict)
@@ -320,62 +316,6 @@ class ReviewControls(VTKObservationMixin):
             self._say(_("All on screen are judged. {key} shows the next less probable ones.").format(
                 key=self._keyMap.key("misses") or _("A lower threshold")))
 
-    def _qualified(self):
-        """Return the item that certainty, reason and comment belong to, None if there is none."""
-        if self.session is None:
-            return None
-        for number in (self.session.current, self._judged):
-            item = self.session.item(number)
-            if item is not None and item.verdict != UNDECIDED:
-                return item
-        return None
-
-    def _updateQualifiers(self):
-        item, ui = self._qualified(), self.ui
-        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
-        ui.certaintyCombo.setEnabled(item is not None)
-        ui.commentEdit.setEnabled(item is not None)
-        ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
-        selectValue(ui.certaintyCombo, item.certainty if item else "")
-        selectValue(ui.mimicCombo, item.mimic_kind if item else "")
-        if not ui.commentEdit.hasFocus():
-            ui.commentEdit.setText(item.comment if item else "")
-
-    def _onCertaintyChosen(self, index):
-        self._qualify(review_log.CERTAINTY, selectedValue(self.ui.certaintyCombo))
-
-    def _onMimicChosen(self, index):
-        self._qualify(review_log.MIMIC_KIND, selectedValue(self.ui.mimicCombo))
-
-    def _onCommentTyped(self, text):
-        """Remember whom the comment is for; by the time that it is complete another finding may be on screen."""
-        item = self._qualified()
-        if self._commented is None and item is not None:
-            self._commented = (self.session, item.id)
-
-    def _onCommentEdited(self):
-        item = self._qualified()
-        if self._commented is None and item is not None:
-            self._commented = (self.session, item.id)
-        self._commitComment()
-
-    def _commitComment(self):
-        commented, self._commented = self._commented, None
-        if commented is None or commented[0] is not self.session:
-            return
-        item = self.session.item(commented[1])
-        if item is not None and self.ui.commentEdit.text != item.comment:
-            self.session.act(review_log.COMMENT, item.id, self.ui.commentEdit.text)
-
-    def _qualify(self, action, value):
-        """Say something more about the finding that was judged."""
-        item = self._qualified()
-        if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
-            self._say(_("Judge a finding first; a reason belongs to a rejected one."))
-            return
-        self._say(_("Finding {number}: {value}").format(number=item.id, value=value) if value else "")
-        self.session.act(action, item.id, value)
-
     # Adding, moving, removing, undoing
 
     def _onAddClicked(self, checked=False):
@@ -392,7 +332,7 @@ class ReviewControls(VTKObservationMixin):
         except ValueError as error:
             self._say(str(error))
             return
-        self._judged = session.current
+        self.qualifiers.judged(session.current)
         self._say("")
         self._jump(session.current)
 
@@ -476,9 +416,9 @@ class ReviewControls(VTKObservationMixin):
         elif session is None:
             return
         elif name in CERTAINTIES:
-            self._qualify(review_log.CERTAINTY, name)
+            self.qualifiers.give(review_log.CERTAINTY, name)
         elif name.startswith(MIMIC):
-            self._qualify(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
+            self.qualifiers.give(review_log.MIMIC_KIND, name.removeprefix(MIMIC))
         elif name == "skip" and session.item(session.current) is not None:
             self._actAndGoOn(review_log.SKIPPED)
         elif name in ("next", "previous"):
@@ -511,18 +451,8 @@ class ReviewControls(VTKObservationMixin):
     def _showKeys(self):
         """Show the keys in the legend and on the buttons of the verdicts."""
         keysTable.fill(self.ui.keysTable, self._keyMap)
-        self._fillWithKeys(self.ui.certaintyCombo, parameters.certaintyChoices(), "")
-        self._fillWithKeys(self.ui.mimicCombo, mimicTexts().items(), MIMIC)
+        self.qualifiers.showKeys(self._keyMap)
         for name, button, text in (("accept", self.ui.acceptButton, _("✓ Accept")),
                                    ("reject", self.ui.rejectButton, _("✗ Reject"))):
             key = self._keyMap.key(name)
             button.setText(f"{text} ({key})" if key else text)
-
-    def _fillWithKeys(self, combo, choices, prefix):
-        """Fill a combo box anew with choices and the keys that make them."""
-        combo.blockSignals(True)
-        combo.clear()
-        for value, text in choices:
-            key = self._keyMap.key(prefix + value) if value else ""
-            combo.addItem(f"{text} ({key})" if key else text, value)
-        combo.blockSignals(False)

@@ -34,7 +34,7 @@ def main(image):
     panel.ui.undoButton.click()
     panel.ui.rejectButton.click()
     panel.ui.mimicCombo.setCurrentIndex(panel.ui.mimicCombo.findData("vessel"))
-    panel.review._onMimicChosen(panel.ui.mimicCombo.currentIndex)
+    panel.review.qualifiers._onMimicChosen(panel.ui.mimicCombo.currentIndex)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

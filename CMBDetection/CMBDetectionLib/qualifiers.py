@@ -1,0 +1,100 @@
+"""Certainty, reason and comment: what is said beside a verdict, about the finding that was judged."""
+
+from microbleeds import review_log
+from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
+from slicer.i18n import tr as _
+
+from . import parameters
+from .reviewKeys import MIMIC, mimicTexts
+from .widgets import selectedValue, selectValue
+
+
+class Qualifiers:
+    """The row of widgets below the verdicts; `say(text)` shows a message."""
+
+    def __init__(self, ui, say):
+        self.ui = ui
+        self._say = say
+        self._session = None
+        self._judged = 0
+        """Id of the finding that was judged last."""
+        self._commented = None
+        """Id of the finding that a comment is being typed for."""
+        ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
+        ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
+        ui.commentEdit.connect("textEdited(QString)", self._onCommentTyped)
+        ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
+
+    def begin(self, session):
+        """Belong to another review from now on (None: to none)."""
+        self._session, self._judged, self._commented = session, 0, None
+
+    def judged(self, number):
+        """Belong to a finding that was judged just now."""
+        self._judged = number
+
+    def showKeys(self, keyMap):
+        """Fill the lists anew, with the keys that choose from them."""
+        for combo, choices, prefix in ((self.ui.certaintyCombo, parameters.certaintyChoices(), ""),
+                                       (self.ui.mimicCombo, mimicTexts().items(), MIMIC)):
+            combo.blockSignals(True)
+            combo.clear()
+            for value, text in choices:
+                key = keyMap.key(prefix + value) if value else ""
+                combo.addItem(f"{text} ({key})" if key else text, value)
+            combo.blockSignals(False)
+        self.update()
+
+    def update(self):
+        """Show what was said about the finding."""
+        item, ui = self._item(), self.ui
+        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
+        ui.certaintyCombo.setEnabled(item is not None)
+        ui.commentEdit.setEnabled(item is not None)
+        ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
+        selectValue(ui.certaintyCombo, item.certainty if item else "")
+        selectValue(ui.mimicCombo, item.mimic_kind if item else "")
+        if not ui.commentEdit.hasFocus():
+            ui.commentEdit.setText(item.comment if item else "")
+
+    def give(self, action, value):
+        """Say something more about the finding that was judged."""
+        item = self._item()
+        if item is None or (action == review_log.MIMIC_KIND and item.verdict != REJECTED):
+            self._say(_("Judge a finding first; a reason belongs to a rejected one."))
+            return
+        self._say(_("Finding {number}: {value}").format(number=item.id, value=value) if value else "")
+        self._session.act(action, item.id, value)
+
+    def commit(self):
+        """Store a comment that was begun."""
+        number, self._commented = self._commented, None
+        item = self._session.item(number) if number is not None and self._session is not None else None
+        if item is not None and self.ui.commentEdit.text != item.comment:
+            self._session.act(review_log.COMMENT, item.id, self.ui.commentEdit.text)
+
+    def _item(self):
+        """Return the item that is meant: the selected one if it is judged, otherwise the one judged last."""
+        if self._session is None:
+            return None
+        for number in (self._session.current, self._judged):
+            item = self._session.item(number)
+            if item is not None and item.verdict != UNDECIDED:
+                return item
+        return None
+
+    def _onCertaintyChosen(self, index):
+        self.give(review_log.CERTAINTY, selectedValue(self.ui.certaintyCombo))
+
+    def _onMimicChosen(self, index):
+        self.give(review_log.MIMIC_KIND, selectedValue(self.ui.mimicCombo))
+
+    def _onCommentTyped(self, text):
+        """Remember whom the comment is for; by the time that it is complete another finding may be on screen."""
+        item = self._item()
+        if self._commented is None and item is not None:
+            self._commented = item.id
+
+    def _onCommentEdited(self):
+        self._onCommentTyped("")
+        self.commit()
