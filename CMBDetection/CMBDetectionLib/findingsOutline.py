@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import vtk_to_numpy
 
 from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
-from .volumeNodes import ijkToRas
+from .volumeNodes import ijkToRas, removeWithOwn
 
 _NUMBER_TAG = "CMBDetection.number"
 _TERMINOLOGY = ("Segmentation category and type - DICOM master list"
@@ -131,7 +131,12 @@ def regionsOf(findingsNode, numbers):
         # the values are 1, 2, ... in the order of the segments
         return np.array([0, *there], np.int32)[slicer.util.arrayFromVolume(labels)]
     finally:
-        slicer.mrmlScene.RemoveNode(labels)
+        # the export has made a color table for its labels
+        display = labels.GetDisplayNode()
+        colors = display.GetColorNode() if display is not None else None
+        removeWithOwn(labels)
+        if colors is not None and colors.GetName().startswith(node.GetName()):
+            slicer.mrmlScene.RemoveNode(colors)
 
 
 def _labelMapNode(volumeNode, regions):

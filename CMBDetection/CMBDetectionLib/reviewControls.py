@@ -112,6 +112,14 @@ class ReviewControls(VTKObservationMixin):
         self.qualifiers.begin(self.session)
         self._observeFindings()
         self._arrangeViews()
+        if self.session is not None:
+            # when the scene has come to rest, so that the first verdict does not wait for it
+            qt.QTimer.singleShot(0, self._readRegions)
+
+    def _readRegions(self):
+        scene = slicer.mrmlScene
+        if self.session is not None and scene.IsNodePresent(self.session.node) and not scene.IsBatchProcessing():
+            self.session.readRegions()
 
     def close(self):
         """Let go of keys and scene."""

@@ -65,6 +65,13 @@ class KeysTest(PanelTestCase):
             rows.append(self.row())
         self.assertEqual(rows, [1, 2, 0, 2, 1])
 
+    def test_aCommentStaysWithTheFindingItWasBegunFor(self):
+        self.press("A", "C")
+        keyboard.type_text("by a vein")
+        # a click on a button that takes no focus
+        self.panel.ui.rejectButton.click()
+        self.assertEqual([self.items()[number].comment for number in (1, 2, 3)], ["by a vein", "", ""])
+
     def test_qualifiersBelongToTheFindingJustJudged(self):
         self.press("X", "1", "O", "A", "D")
         items = self.items()

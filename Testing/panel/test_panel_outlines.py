@@ -87,6 +87,11 @@ class OutlinesTest(PanelTestCase):
         self.panel.ui.undoButton.click()
         self.assertGreater(np.count_nonzero(self.regions() == 2), 0)
 
+    def test_readingOutlinesLeavesNothingInTheScene(self):
+        before = slicer.mrmlScene.GetNumberOfNodes()
+        self.regions()
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), before)
+
     def test_comingBackWithoutAChangeIsNoEvent(self):
         self.panel.exit()
         self.panel.enter()
