@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from . import findingsMarkups, reviewStore
 from .aheadDetection import AheadDetection
 from .engineProcess import FAILED
-from .volumeNodes import CASE_ATTRIBUTE, removeWithOwn
+from .volumeNodes import CASE_ATTRIBUTE, imageFileOf, removeWithOwn
 from .widgets import setColumns
 
 _LOAD_AHEAD_MS = 800
@@ -109,7 +109,18 @@ class WorkListControls:
         self._results = _writable(work_list.results_folder(source))
         self.states = {case.name: work_list.state_of(case, work_list.sidecar_of(case)) for case in cases}
         self.ui.casesTable.setToolTip(str(source))
+        self._takeCaseOnScreen()
         self._show()
+
+    def _takeCaseOnScreen(self):
+        """Go on from the scan that is on screen already, if it is one of the list."""
+        volume = self.ui.inputSelector.currentNode()
+        image = imageFileOf(volume) if volume is not None else None
+        self._current = next((case for case in self.cases if image is not None and case.image == image), None)
+        if self._current is not None:
+            volume.SetAttribute(CASE_ATTRIBUTE, str(image))
+            self._volumes[self._current] = volume
+            self._renew(self._current)
 
     # From case to case
 

@@ -60,6 +60,17 @@ class WorkListTest(PanelTestCase):
         self.assertEqual(self.texts(1), ["○ open"] * 3)
         self.assertIn("0 of 3 done", self.panel.ui.casesLabel.text)
 
+    def test_aListGoesOnFromTheCaseThatIsOnScreen(self):
+        panel = self.makePanel()
+        self.detect(panel, slicer.util.loadVolume(str(self.data / "three.nrrd")))
+        self.panel, self.list = panel, panel.workList
+        self.acceptAll()
+        self.list.open(self.data)
+        self.assertEqual(self.texts(1), ["○ open", "◐ in progress", "○ open"])
+        self.next()
+        self.assertEqual(self.texts(1), ["○ open", "✓ done", "○ open"])
+        self.assertEqual(self.shown(), "two")
+
     def test_whatIsNoListIsSaid(self):
         panel = self.openList()
         panel.workList.open(self.data / "nothing")
