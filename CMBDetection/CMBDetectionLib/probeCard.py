@@ -18,9 +18,9 @@ def show(textEdit, plotLabel, session):
         plotLabel.clear()
         return
     volume = volumeOf(session.volumeNode)
-    figures = probe_scan(volume, item.position_ras, session.modality == "qsm")
+    figures = probe_scan(volume, item.position_ras, session.isBright())
     textEdit.setHtml("<br>".join([
-        probeTexts.shapeLine(figures), probeTexts.contrastLine(figures, session.modality == "qsm"),
+        probeTexts.shapeLine(figures), probeTexts.contrastLine(figures, session.isBright()),
         probeTexts.sphericityLine(figures), probeTexts.edgeLine(item),
         probeTexts.neighboursLine(_distances(session, item)), *_otherLines(session, item)]))
     plotLabel.setPixmap(profilePlot.draw(profiles(volume, figures.focus_ras), max(plotLabel.width, 240),

@@ -317,7 +317,7 @@ class ReviewControls(VTKObservationMixin):
         if following is not None:
             self._jump(following)
             return
-        filtered = sum(item.verdict == UNDECIDED for item in session.items)
+        filtered = session.undecidedCount
         if filtered and len(self._listed()) < len(session.items):
             self._say(_("{count} open findings are not in the list, because of its filters.").format(count=filtered))
         elif not filtered and session.nextRing() is not None:
@@ -400,7 +400,7 @@ class ReviewControls(VTKObservationMixin):
         present = findingsOutline.fingerprint(self.session.node)
         if self._left[1] != present:
             self.session.takeOutlines()
-        self._left = (self.session.node, findingsOutline.fingerprint(self.session.node))
+            self._left = (self.session.node, findingsOutline.fingerprint(self.session.node))
 
     def exit(self):
         """Give the keys back while another module is open."""

@@ -14,7 +14,7 @@ from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
 from microbleeds.region_codes import region_from_json, region_to_json
-from microbleeds.review_files import FILE_NAME, REJECTED
+from microbleeds.review_files import FILE_NAME, REJECTED, UNDECIDED
 from microbleeds.review_log import Event, detection_value, events_table, extended, replay, shown_items
 from microbleeds.review_sidecar import Sidecar, sidecar_text
 from slicer.i18n import tr as _
@@ -90,6 +90,11 @@ class ReviewSession:
         """The items on screen."""
         return list(shown_items(self.state, self.threshold))
 
+    @property
+    def undecidedCount(self) -> int:
+        """How many items on screen are open."""
+        return sum(item.verdict == UNDECIDED for item in self.items)
+
     def item(self, number):
         """Return the item of an id, None if there is none on screen."""
         return next((item for item in self.items if item.id == number), None)
@@ -116,7 +121,7 @@ class ReviewSession:
             self._turnTo(then)
         self._become(replace(self._sidecar, events=events, reader=reader), state)
 
-    def _isBright(self) -> bool:
+    def isBright(self) -> bool:
         """Whether microbleeds are bright on the volume."""
         return self.modality == "qsm"
 
@@ -176,8 +181,8 @@ class ReviewSession:
         volume, place = volumeOf(self.volumeNode), np.array(ownRas(self.volumeNode, worldRas))
         if not len(voxels_within(volume, place, 0.0)[0]):
             raise ValueError(_("The crosshair is outside the volume."))
-        region = grow_region(volume, place, self._isBright())
-        center = voxel_to_ras(volume, focus_voxel(volume, place, self._isBright()))
+        region = grow_region(volume, place, self.isBright())
+        center = voxel_to_ras(volume, focus_voxel(volume, place, self.isBright()))
         diameterMm = equivalent_diameter_mm(len(region) * volume.voxel_volume_mm3)
         return tuple(center.tolist()), region, float(diameterMm)
 
@@ -244,7 +249,7 @@ class ReviewSession:
         """Say which finding is on screen; its time begins, and a review that is gone on with begins there."""
         if number != self.current:
             self._turnTo(number)
-            self._save(self._keep())
+            self.save()
 
     def _turnTo(self, number):
         self.current = number
@@ -365,8 +370,8 @@ class ReviewSession:
         reviewStore.keepInScene(self.node, text)
         return text
 
-    def saveAgain(self):
-        """Save the review as it stands, for instance after a failure; `problem` says whether that was possible."""
+    def save(self):
+        """Save the review as it stands; `problem` says whether that was possible."""
         self._save(self._keep())
 
     def readRegions(self):

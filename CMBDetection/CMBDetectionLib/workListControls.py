@@ -9,7 +9,6 @@ import qt
 import slicer
 from microbleeds import work_list
 from microbleeds.errors import InputError
-from microbleeds.review_files import UNDECIDED
 from slicer.i18n import tr as _
 
 from . import findingsMarkups, reviewStore
@@ -109,8 +108,8 @@ class WorkListControls:
         self._results = _writable(work_list.results_folder(source))
         self.states = {case.name: work_list.state_of(case, work_list.sidecar_of(case)) for case in cases}
         self.ui.casesTable.setToolTip(str(source))
-        self._takeCaseOnScreen()
         self._show()
+        self._takeCaseOnScreen()
 
     def _takeCaseOnScreen(self):
         """Go on from the scan that is on screen already, if it is one of the list."""
@@ -137,7 +136,7 @@ class WorkListControls:
             return
         session = self._session()
         if session is not None:
-            undecided = sum(item.verdict == UNDECIDED for item in session.items)
+            undecided = session.undecidedCount
             if undecided and self._asked != self._current.name:
                 self._asked = self._current.name
                 self._say(_("{count} findings are still open; once more leaves this case in progress.").format(
@@ -148,7 +147,6 @@ class WorkListControls:
         self._renew(self._current)
         following = work_list.next_open(self.cases, self.states, self._current.name if self._current else "")
         if following is None:
-            self._show()
             self._say(_("No other case is open."))
             return
         self.openCase(following)
@@ -158,7 +156,7 @@ class WorkListControls:
         session = self._panel.review.session
         if session is None:
             self._say(_("Choose a folder or table of cases first."))
-        elif any(item.verdict == UNDECIDED for item in session.items):
+        elif session.undecidedCount:
             self._say(_("Some findings are still open."))
         else:
             session.finish()
@@ -182,7 +180,7 @@ class WorkListControls:
         """Whether the review of the current case is in its file; if not, say so, because leaving it would lose it."""
         session = self._session()
         if session is not None and session.problem:
-            session.saveAgain()
+            session.save()
             if session.problem:
                 self._say(session.problem)
                 return False
@@ -296,26 +294,33 @@ class WorkListControls:
             self._places[case.name] = session.place
         self.states[case.name] = work_list.state_of(case, self._places.get(case.name, work_list.sidecar_of(case)),
                                                     self._problems.get(case.name, ""))
-        self._show()
+        self._showRow(self.cases.index(case))
+        self._showProgress()
 
     def _show(self):
         """Show all cases, and how many are done."""
+        self.ui.casesTable.setRowCount(len(self.cases))
+        for row in range(len(self.cases)):
+            self._showRow(row)
+        self._showProgress()
+
+    def _showRow(self, row):
         texts = {work_list.OPEN: _("○ open"), work_list.IN_PROGRESS: _("◐ in progress"),
                  work_list.DONE: _("✓ done"), work_list.FAILED: _("✗ failed")}
-        table = self.ui.casesTable
-        table.setRowCount(len(self.cases))
-        for row, case in enumerate(self.cases):
-            state = self.states[case.name]
-            judged = state.status in (work_list.IN_PROGRESS, work_list.DONE)
-            for column, text in enumerate((case.name, texts[state.status], state.reader,
-                                           str(state.accepted) if judged else "",
-                                           str(state.undecided) if judged else "")):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
-                cell.setToolTip(state.problem or str(case.image))
-                table.setItem(row, column, cell)
+        case = self.cases[row]
+        state = self.states[case.name]
+        judged = state.status in (work_list.IN_PROGRESS, work_list.DONE)
+        for column, text in enumerate((case.name, texts[state.status], state.reader,
+                                       str(state.accepted) if judged else "",
+                                       str(state.undecided) if judged else "")):
+            cell = qt.QTableWidgetItem(text)
+            cell.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
+            cell.setToolTip(state.problem or str(case.image))
+            self.ui.casesTable.setItem(row, column, cell)
+
+    def _showProgress(self):
         if self._current is not None:
-            table.selectRow(self.cases.index(self._current))
+            self.ui.casesTable.selectRow(self.cases.index(self._current))
         self.ui.casesLabel.setText(self._progress())
 
     def _progress(self):

@@ -170,10 +170,11 @@ def _finding_from_json(entry: dict[str, Any]) -> Finding:
         diameter_mm=float(entry["diameter_mm"]), box_ras=tuple(_position(corner) for corner in entry["box_ras_mm"]),
         extrema=Extrema(float(extrema["minimum"]), float(extrema["maximum"]), _position(extrema["minimum_ras_mm"]),
                         _position(extrema["maximum_ras_mm"])),
-        status=entry["status"], removed_by=entry["removed_by"], edge_mm=_optional(entry.get("edge_mm")))
+        status=entry["status"], removed_by=entry["removed_by"], edge_mm=optional_number(entry.get("edge_mm")))
 
 
-def _optional(value: Any) -> float | None:
+def optional_number(value: Any) -> float | None:
+    """Return a number of JSON, None where there is none."""
     return None if value is None else float(value)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from .components import equivalent_diameter_mm
 from .errors import InputError
 from .findings import DetectionResult
-from .outputs import result_to_json
+from .outputs import optional_number, result_to_json
 from .region_codes import region_from_json, region_to_json
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, Review, ReviewedFinding
 
@@ -360,7 +360,7 @@ def _with_detection(items: dict[int, ReviewItem], event: Event) -> dict[int, Rev
         moved = former.detected_ras is not None and former.position_ras != former.detected_ras
         found[number] = replace(
             former, detected_ras=place, position_ras=former.position_ras if moved or former.added_by_reader else place,
-            probability=float(candidate["probability"]), edge_mm=_optional(candidate.get("edge_mm")))
+            probability=float(candidate["probability"]), edge_mm=optional_number(candidate.get("edge_mm")))
         if not former.outlined:
             found[number] = replace(found[number], diameter_mm=float(candidate["diameter_mm"]),
                                     volume_mm3=float(candidate["volume_mm3"]))
@@ -382,10 +382,6 @@ def _same_ids(candidates: Sequence[Any], items: Sequence[ReviewItem]) -> dict[in
         if candidate_id not in given and item_id not in given.values():
             given[candidate_id] = item_id
     return given
-
-
-def _optional(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _place(values: Any) -> tuple[float, float, float]:

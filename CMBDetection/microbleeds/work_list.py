@@ -20,7 +20,7 @@ from .errors import InputError
 from .image_files import IMAGE_SUFFIXES, read_image
 from .outputs import FILE_NAMES, read_result
 from .read_write import files_sha256, scan_stem
-from .review_files import ACCEPTED, FILE_NAME, MODALITIES, REJECTED, UNDECIDED
+from .review_files import ACCEPTED, FILE_NAME, MODALITIES, POSSIBLE, REJECTED, UNDECIDED
 from .review_log import DETECTED, replay, shown_items
 from .review_sidecar import Sidecar, read_sidecar
 
@@ -136,7 +136,7 @@ def state_of(case: Case, sidecar: Path | None, problem: str = "") -> CaseState:
     review = replay(kept.events)
     items = shown_items(review, kept.threshold)
     verdicts = Counter(item.verdict for item in items)
-    possible = sum(item.verdict == ACCEPTED and item.certainty == "possible" for item in items)
+    possible = sum(item.verdict == ACCEPTED and item.certainty == POSSIBLE for item in items)
     readers = [event.reader for event in kept.events if event.action != DETECTED]
     status, reader = (IN_PROGRESS, readers[-1]) if readers else (OPEN, "")
     if review.finished:
