@@ -1,6 +1,7 @@
-"""PyTorch for the child process. It is never imported here: loading it would cost the Slicer process memory and time.
+"""PyTorch and small packages for the child process.
 
-Slicer and its child share one set of packages, so what can be found here can be imported there.
+PyTorch is never imported here: loading it would cost the Slicer process memory and time. Slicer and its child share one
+set of packages, so what can be found here can be imported there.
 """
 
 import importlib
@@ -33,6 +34,26 @@ def ensureTorch() -> str:
     return "" if torchIsInstalled() else howTo
 
 
+def ensurePackage(name) -> str:
+    """Make sure that a small package is installed, asking first. Return "" or the sentence that says what to do."""
+    if importlib.util.find_spec(name) is not None:
+        return ""
+    howTo = _("This form needs the Python package {name}: click Export again and accept, or take away its "
+              "tick.").format(name=name)
+    if not slicer.util.confirmOkCancelDisplay(
+            _("This form needs the Python package {name}, which is not installed.\n\nDownload and install it now?")
+            .format(name=name), _("Install {name}").format(name=name)):
+        return howTo
+    try:
+        _pipInstall(name)
+    except Exception as error:  # pip raises many kinds
+        logging.exception("CMBDetection: %s could not be installed", name)
+        return _("{name} could not be installed ({error}). The error log holds the details.").format(name=name,
+                                                                                                 error=error)
+    importlib.invalidate_caches()
+    return "" if importlib.util.find_spec(name) is not None else howTo
+
+
 def torchIsInstalled() -> bool:
     """Whether the interpreter of the child finds torch."""
     return importlib.util.find_spec("torch") is not None
@@ -45,8 +66,12 @@ def installTorch():
 
         PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=TORCH_REQUIREMENT.removeprefix("torch"))
         return
+    _pipInstall(TORCH_REQUIREMENT)
+
+
+def _pipInstall(requirement):
     try:
         from slicer.packaging import pip_install
     except ImportError:  # Slicer before 5.11
         pip_install = slicer.util.pip_install
-    pip_install(TORCH_REQUIREMENT)
+    pip_install(requirement)

@@ -105,6 +105,11 @@ def detectArguments(imagePath, folder, options, device="auto") -> list[str]:
     return [*arguments, "--model", options.model] if options.model else arguments
 
 
+def fileNameOf(volumeNode) -> str:
+    """Return the name of a volume as a file can have it everywhere."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", volumeNode.GetName() or "").strip("._-")[:80] or "volume"
+
+
 def exportVolume(volumeNode, folder: Path) -> Path:
     """Write `volumeNode` in its own RAS (parent transforms not applied) to a file that carries its name.
 
@@ -113,8 +118,7 @@ def exportVolume(volumeNode, folder: Path) -> Path:
     OSError
         If Slicer cannot write the file.
     """
-    name = re.sub(r"[^A-Za-z0-9._-]+", "_", volumeNode.GetName() or "").strip("._-")[:80] or "volume"
-    path = folder / f"{name}.nrrd"
+    path = folder / f"{fileNameOf(volumeNode)}.nrrd"
     if not slicer.util.exportNode(volumeNode, str(path), {"useCompression": 0}):
         raise OSError(_("The volume {name} could not be written to {folder}; check that the disk is not full.").format(
             name=volumeNode.GetName(), folder=folder))

@@ -128,7 +128,7 @@ class EngineProcess:
     def _onError(self, error):
         if error == qt.QProcess.FailedToStart:
             self._finish(Outcome(FAILED, "start", _(
-                "Detection could not start: the Python interpreter {program} was not found. "
+                "The engine could not start: the Python interpreter {program} was not found. "
                 "Install Slicer again.").format(program=self._command.program)))
 
     def _onExit(self, exitCode, exitStatus):
@@ -145,11 +145,11 @@ class EngineProcess:
             self._finish(Outcome(DONE, files=self._files, warnings=tuple(self._warnings)))
         elif exitCode in _EXIT_CODES_OF_KILL or _LAUNCHER_SAW_CRASH in self._log:
             self._finish(Outcome(FAILED, "memory", _(
-                "The system stopped the detection, most likely because memory ran out. "
-                "Close other volumes and programs, then detect again.")))
+                "The system stopped the engine, most likely because memory ran out. "
+                "Close other volumes and programs, then try again.")))
         else:
             self._finish(Outcome(FAILED, "crash", _(
-                "Detection ended unexpectedly (exit code {code}). The error log holds the details.").format(
+                "The engine ended unexpectedly (exit code {code}). The error log holds the details.").format(
                     code=exitCode)))
 
     def _finish(self, outcome):

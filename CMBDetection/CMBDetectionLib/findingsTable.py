@@ -5,6 +5,7 @@ from microbleeds.review_files import ACCEPTED, REJECTED
 from slicer.i18n import tr as _
 
 from . import findingsMarkups
+from .regionTexts import placeText, placeToolTip
 from .widgets import setColumns
 
 _ID_ROLE = qt.Qt.UserRole
@@ -16,20 +17,21 @@ def setUpTable(table):
     columns = ((_("#"), _("Number of the finding, by falling probability")),
                (_("Prob."), _("Probability of being a microbleed, by the second network")),
                (_("Ø mm"), _("Diameter of the sphere of equal volume")),
-               (_("Position mm"), _("World position: right/left, anterior/posterior, superior/inferior")),
+               (_("Where"), _("Region of the brain, with a question mark where it is unsure; where none is known the "
+                              "world position in mm")),
                (_("Verdict"), _("Your verdict")))
     setColumns(table, columns, stretched=3)
     table.verticalHeader().setVisible(False)
 
 
-def fillTable(table, session, items):
-    """Show items of a session (None: there are none), and select the current one."""
+def fillTable(table, session, items, regions):
+    """Show items of a session (None: there are none) with their regions by id, and select the current one."""
     table.blockSignals(True)
     try:
         table.setRowCount(len(items))
         places = findingsMarkups.worldPositions(session.node) if items else {}
         for row, item in enumerate(items):
-            _fillRow(table, row, item, places.get(item.id, item.position_ras))
+            _fillRow(table, row, item, places.get(item.id, item.position_ras), regions.get(item.id))
         numbers = [item.id for item in items]
         table.clearSelection()
         current = session.current if session is not None else 0
@@ -47,10 +49,10 @@ def selectedNumber(table) -> int:
     return table.item(items[0].row(), 0).data(_ID_ROLE) if items else 0
 
 
-def _fillRow(table, row, item, place):
+def _fillRow(table, row, item, positionRas, place):
     statusTexts = {ACCEPTED: _("✓ accepted"), REJECTED: _("✗ rejected")}
     texts = (str(item.id), _number(item.probability, 2), _number(item.diameter_mm or None, 1),
-             _placeText(place), statusTexts.get(item.verdict, _("open")))
+             placeText(place) if place else _positionText(positionRas), statusTexts.get(item.verdict, _("open")))
     for column, text in enumerate(texts):
         cell = table.item(row, column)
         if cell is None:
@@ -60,6 +62,8 @@ def _fillRow(table, row, item, place):
             table.setItem(row, column, cell)
         cell.setText(text)
     table.item(row, 0).setData(_ID_ROLE, item.id)
+    told = [placeToolTip(place, item.chosen_region is not None)] if place else [_("The region is not known")]
+    table.item(row, 3).setToolTip("\n".join([*told, _("{position} mm").format(position=_positionText(positionRas))]))
     color = _STATUS_COLORS.get(item.verdict)
     if color:
         table.item(row, 4).setForeground(qt.QBrush(qt.QColor(color)))
@@ -71,7 +75,7 @@ def _number(value, decimals) -> str:
     return "–" if value is None else f"{value:.{decimals}f}"
 
 
-def _placeText(positionRas) -> str:
+def _positionText(positionRas) -> str:
     letters = (("R", "L"), ("A", "P"), ("S", "I"))
     return "  ".join(f"{names[0] if value >= 0 else names[1]} {abs(value):.0f}"
                      for names, value in zip(letters, positionRas, strict=True))

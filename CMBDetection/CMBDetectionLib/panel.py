@@ -14,6 +14,7 @@ from slicer.util import VTKObservationMixin
 from . import dependencies, findingsMarkups, parameters, reviewSession, reviewStore, reviewTexts, sampleScan
 from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
+from .exportControls import ExportControls
 from .reviewControls import ReviewControls
 from .widgets import fillCombo, selectedValue, selectValue
 from .workListControls import WorkListControls
@@ -46,6 +47,7 @@ class Panel(VTKObservationMixin):
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.review = ReviewControls(self.ui, self._setMessage)
         self.workList = WorkListControls(self.ui, self, self._setMessage, self._command, ensureTorch)
+        self.export = ExportControls(self.ui, lambda: self.review.session, self._setMessage, self._command)
         self._setUpWidgets()
         self._connectWidgets()
         self._observeScene()
@@ -96,6 +98,7 @@ class Panel(VTKObservationMixin):
         """Stop a running detection and let go of keys and scene."""
         self.review.close()
         self.workList.close()
+        self.export.close()
         self._stopRun()
         self._detach()
         self.removeObservers()
@@ -162,7 +165,10 @@ class Panel(VTKObservationMixin):
                 selectValue(self.ui.operatingPointCombo, node.operatingPoint)
         finally:
             self._updating = False
+        shown = self.review.session
         self.review.open(node.findings if node else None)
+        if self.review.session is not shown:
+            self.export.sessionChanged()
         self._offerReview()
         self._updateDetectButton()
 
@@ -296,6 +302,7 @@ class Panel(VTKObservationMixin):
     def _take(self, session):
         """Show a review that was begun just now."""
         self.review.take(session)
+        self.export.sessionChanged()
         self._parameterNode.findings = session.node
 
     def _updateDetectButton(self):

@@ -1,16 +1,16 @@
-"""Certainty, reason and comment: what is said beside a verdict, about the finding that was judged."""
+"""Certainty, reason, region and comment: what is said beside a verdict, about the finding that was judged."""
 
 from microbleeds import review_log
 from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
 from slicer.i18n import tr as _
 
-from . import parameters
+from . import parameters, regionTexts
 from .reviewKeys import MIMIC, mimicTexts
-from .widgets import selectedValue, selectValue
+from .widgets import fillCombo, selectedValue, selectValue
 
 
 class Qualifiers:
-    """The row of widgets below the verdicts; `say(text)` shows a message."""
+    """The widgets below the verdicts; `say(text)` shows a message."""
 
     def __init__(self, ui, say):
         self.ui = ui
@@ -20,8 +20,10 @@ class Qualifiers:
         """Id of the finding that was judged last."""
         self._commented = None
         """Id of the finding that a comment is being typed for."""
+        fillCombo(ui.regionCombo, regionTexts.choices())
         ui.certaintyCombo.connect("activated(int)", self._onCertaintyChosen)
         ui.mimicCombo.connect("activated(int)", self._onMimicChosen)
+        ui.regionCombo.connect("activated(int)", self._onRegionChosen)
         ui.commentEdit.connect("textEdited(QString)", self._onCommentTyped)
         ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
 
@@ -51,11 +53,20 @@ class Qualifiers:
         ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
         ui.certaintyCombo.setEnabled(item is not None)
         ui.commentEdit.setEnabled(item is not None)
+        ui.regionCombo.setEnabled(item is not None)
         ui.mimicCombo.setEnabled(item is not None and item.verdict == REJECTED)
         selectValue(ui.certaintyCombo, item.certainty if item else "")
         selectValue(ui.mimicCombo, item.mimic_kind if item else "")
+        self._showRegion(item)
         if not ui.commentEdit.hasFocus():
             ui.commentEdit.setText(item.comment if item else "")
+
+    def _showRegion(self, item):
+        """Show what a reader has chosen, with what the region map says as the first entry."""
+        combo = self.ui.regionCombo
+        place = self._session.places().get(item.id) if item is not None and not item.chosen_region else None
+        combo.setItemText(0, regionTexts.placeText(place) if place is not None else regionTexts.choices()[0][1])
+        selectValue(combo, regionTexts.choiceOf(item) if item is not None else "")
 
     def give(self, action, value):
         """Say something more about the finding that was judged."""
@@ -88,6 +99,12 @@ class Qualifiers:
 
     def _onMimicChosen(self, index):
         self.give(review_log.MIMIC_KIND, selectedValue(self.ui.mimicCombo))
+
+    def _onRegionChosen(self, index):
+        item, choice = self._item(), selectedValue(self.ui.regionCombo)
+        if item is not None and choice != regionTexts.choiceOf(item):
+            self._say("")
+            self._session.act(review_log.REGION, item.id, regionTexts.valueOf(choice))
 
     def _onCommentTyped(self, text):
         """Remember whom the comment is for; by the time that it is complete another finding may be on screen."""

@@ -16,6 +16,7 @@ from . import (
     outlineEditing,
     probeCard,
     readingViews,
+    regionTexts,
     reviewSession,
     reviewTexts,
     sliceViews,
@@ -61,6 +62,7 @@ class ReviewControls(VTKObservationMixin):
         selectValue(ui.orderCombo, str(qt.QSettings().value(_ORDER_SETTING) or ""))
         fillCombo(ui.verdictFilterCombo, findingsOrder.verdictChoices())
         fillCombo(ui.sizeFilterCombo, findingsOrder.sizeChoices())
+        fillCombo(ui.regionFilterCombo, regionTexts.categoryChoices())
         ui.readerEdit.setText(reviewSession.readerName())
         self._showKeys()
 
@@ -69,7 +71,7 @@ class ReviewControls(VTKObservationMixin):
         ui.findingsTable.connect("itemSelectionChanged()", self._onRowSelected)
         ui.findingsTable.connect("cellClicked(int,int)", self._onRowSelected)
         ui.orderCombo.connect("currentIndexChanged(int)", self._onOrderChanged)
-        for combo in (ui.verdictFilterCombo, ui.sizeFilterCombo):
+        for combo in self._filters():
             combo.connect("currentIndexChanged(int)", self._onFilterChanged)
         ui.acceptButton.connect("clicked(bool)", self._onAcceptClicked)
         ui.rejectButton.connect("clicked(bool)", self._onRejectClicked)
@@ -133,7 +135,7 @@ class ReviewControls(VTKObservationMixin):
         self.qualifiers.commit()
         self._keepWindow()
         self._warned, self._left = None, None
-        for combo in (self.ui.verdictFilterCombo, self.ui.sizeFilterCombo):
+        for combo in self._filters():
             combo.blockSignals(True)
             combo.setCurrentIndex(0)
             combo.blockSignals(False)
@@ -180,11 +182,16 @@ class ReviewControls(VTKObservationMixin):
         """Return the items that the table lists, in its order."""
         if self.session is None:
             return []
-        return findingsOrder.listed(self.session.items, self.session.volumeNode, selectedValue(self.ui.orderCombo),
-                                    selectedValue(self.ui.verdictFilterCombo), selectedValue(self.ui.sizeFilterCombo))
+        listing = findingsOrder.Listing(selectedValue(self.ui.orderCombo), *map(selectedValue, self._filters()))
+        return findingsOrder.listed(self.session.items, self.session.places(), self.session.volumeNode, listing)
+
+    def _filters(self):
+        ui = self.ui
+        return ui.verdictFilterCombo, ui.sizeFilterCombo, ui.regionFilterCombo
 
     def _fillTable(self):
-        fillTable(self.ui.findingsTable, self.session, self._listed())
+        fillTable(self.ui.findingsTable, self.session, self._listed(),
+                  self.session.places() if self.session is not None else {})
 
     def _updateThreshold(self):
         slider = self.ui.thresholdSlider

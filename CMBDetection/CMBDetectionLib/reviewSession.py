@@ -15,7 +15,15 @@ from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
 from microbleeds.region_codes import region_from_json, region_to_json
 from microbleeds.review_files import FILE_NAME, REJECTED, UNDECIDED
-from microbleeds.review_log import Event, detection_value, events_table, extended, replay, shown_items
+from microbleeds.review_log import (
+    Event,
+    detection_value,
+    events_table,
+    extended,
+    place_of,
+    replay,
+    shown_items,
+)
 from microbleeds.review_sidecar import Sidecar, sidecar_text
 from slicer.i18n import tr as _
 
@@ -120,6 +128,10 @@ class ReviewSession:
         if then is not None:
             self._turnTo(then)
         self._become(replace(self._sidecar, events=events, reader=reader), state)
+
+    def places(self) -> dict:
+        """Return where the items on screen lie, by id: `microbleeds.regions.Place`, None where that is not known."""
+        return {item.id: place_of(self.state, item) for item in self.items}
 
     def isBright(self) -> bool:
         """Whether microbleeds are bright on the volume."""
@@ -396,9 +408,17 @@ class ReviewSession:
     def _saveRegions(self):
         numbers = tuple(item.id for item in self.state.items)
         if numbers != self._savedRegions and self.volumeNode is not None:
-            findingsOutline.writeRegions(self.volumeNode, self._regionsOfItems(numbers),
-                                         reviewStore.labelsBeside(self._place))
+            self.writeRegions(reviewStore.labelsBeside(self._place))
             self._savedRegions = numbers
+
+    def writeRegions(self, path):
+        """Write the outlines of all items as a label map on the grid of the volume."""
+        numbers = [item.id for item in self.state.items]
+        findingsOutline.writeRegions(self.volumeNode, self._regionsOfItems(numbers), path)
+
+    def text(self) -> str:
+        """Return what the sidecar holds."""
+        return sidecar_text(self._sidecar)
 
     def _allRegions(self):
         """Return the regions as (k, j, i) array of ids, kept because reading them out of the outlines takes long."""

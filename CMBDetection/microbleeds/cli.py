@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, evaluate, simulate, implant, train, crossvalidate, finetune, models.
+"""The command ``cmbdetect``: detect, demo, export, report, evaluate, simulate, implant, train, and more.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from . import __version__
 from .batch import CANCELLED, OK, Job, make_folder, run_scans, tell
+from .export_commands import add_export_commands
 from .models_command import add_models_command
 from .progress import Reporter, make_reporter
 from .resources import resource_path
@@ -76,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
                       help="folder for the results (default: %(default)s)")
     _add_detection_options(demo)
     demo.set_defaults(command=_demo)
+
+    add_export_commands(commands, _exit_with_stdin)
 
     evaluate = commands.add_parser("evaluate", help="compare results with a reference")
     evaluate.add_argument("--predictions", type=Path, required=True, metavar="DIR",

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from .regions import Place
+from .volume import Volume
+
 KEPT = "kept"
 REMOVED = "removed"
 
@@ -43,6 +46,8 @@ class Finding:
         ``"<step>: <rule>"`` of the rule that removed it, for example ``"step3_cleanup: volume"``.
     edge_mm : float or None
         From the centre to the nearest voxel outside the brain mask; None if that is 10 mm or more.
+    place : Place or None
+        Its region of the brain; None where the region map says nothing.
     """
 
     id: int
@@ -56,6 +61,7 @@ class Finding:
     status: str = KEPT
     removed_by: str | None = None
     edge_mm: float | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,14 @@ class Provenance:
 
 @dataclass(frozen=True)
 class DetectionResult:
-    """Every candidate of step 1 with its fate, and the provenance. `findings` are the ones kept."""
+    """Every candidate of step 1 with its fate, and the provenance. `findings` are the ones kept.
+
+    `regions` is the region map (see `region_lookup`), None where the regions could not be told.
+    """
 
     candidates: tuple[Finding, ...]
     provenance: Provenance
+    regions: Volume | None = field(default=None, compare=False)
     findings: tuple[Finding, ...] = field(init=False)
 
     def __post_init__(self):

@@ -115,7 +115,7 @@ def _load(model: InstalledModel) -> None:
 
         load_model(model.folder)
     else:
-        from .brain_mask import load_network
+        from .coarse_network import load_network
 
         load_network(model.folder)
 

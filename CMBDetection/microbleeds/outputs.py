@@ -15,9 +15,11 @@ import numpy as np
 from .errors import InputError
 from .findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenance
 from .read_write import read_json, staging_folder, write_json, write_label_map, write_text
+from .region_lookup import region_map_from_json, region_map_to_json
+from .regions import REGIONS, SIDES, Place
 from .volume import Volume
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """The first number changes when a reader of the old files would misread the new ones."""
 
 FILE_NAMES = {"findings": "{}_desc-cmb_findings.json", "table": "{}_desc-cmb_findings.tsv",
@@ -27,7 +29,7 @@ FILE_NAMES = {"findings": "{}_desc-cmb_findings.json", "table": "{}_desc-cmb_fin
 TABLE_COLUMNS = ("id", "R_mm", "A_mm", "S_mm", "probability", "detector_probability", "volume_mm3", "diameter_mm",
                  "box_min_R_mm", "box_min_A_mm", "box_min_S_mm", "box_max_R_mm", "box_max_A_mm", "box_max_S_mm",
                  "minimum", "minimum_R_mm", "minimum_A_mm", "minimum_S_mm",
-                 "maximum", "maximum_R_mm", "maximum_A_mm", "maximum_S_mm")
+                 "maximum", "maximum_R_mm", "maximum_A_mm", "maximum_S_mm", "region", "side", "region_confidence")
 
 _MARKUPS_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
                    "markups-schema-v1.0.3.json#")
@@ -87,7 +89,8 @@ def result_to_json(result: DetectionResult) -> dict[str, Any]:
     """Return a result as plain dicts and lists, ready for JSON."""
     return {"schema_version": SCHEMA_VERSION, "provenance": _plain(asdict(result.provenance)),
             "findings": [_finding_to_json(finding) for finding in result.findings],
-            "candidates": [_finding_to_json(finding) for finding in result.candidates]}
+            "candidates": [_finding_to_json(finding) for finding in result.candidates],
+            "region_map": region_map_to_json(result.regions) if result.regions is not None else None}
 
 
 def result_from_json(content: Any, name: str = "The findings file") -> DetectionResult:
@@ -104,7 +107,8 @@ def result_from_json(content: Any, name: str = "The findings file") -> Detection
                          "with the same version.")
     try:
         result = DetectionResult(candidates=tuple(_finding_from_json(entry) for entry in content["candidates"]),
-                                 provenance=_provenance_from_json(content["provenance"]))
+                                 provenance=_provenance_from_json(content["provenance"]),
+                                 regions=optional_region_map(content.get("region_map")))
         kept = tuple(_finding_from_json(entry) for entry in content["findings"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{name} is not as documented ({type(error).__name__}: {error}); run the detection "
@@ -157,7 +161,8 @@ def _finding_to_json(finding: Finding) -> dict[str, Any]:
         "diameter_mm": finding.diameter_mm, "box_ras_mm": finding.box_ras,
         "extrema": {"minimum": extrema.minimum, "maximum": extrema.maximum,
                     "minimum_ras_mm": extrema.minimum_ras, "maximum_ras_mm": extrema.maximum_ras},
-        "status": finding.status, "removed_by": finding.removed_by, "edge_mm": finding.edge_mm})
+        "status": finding.status, "removed_by": finding.removed_by, "edge_mm": finding.edge_mm,
+        "place": place_to_json(finding.place)})
 
 
 def _finding_from_json(entry: dict[str, Any]) -> Finding:
@@ -170,7 +175,34 @@ def _finding_from_json(entry: dict[str, Any]) -> Finding:
         diameter_mm=float(entry["diameter_mm"]), box_ras=tuple(_position(corner) for corner in entry["box_ras_mm"]),
         extrema=Extrema(float(extrema["minimum"]), float(extrema["maximum"]), _position(extrema["minimum_ras_mm"]),
                         _position(extrema["maximum_ras_mm"])),
-        status=entry["status"], removed_by=entry["removed_by"], edge_mm=optional_number(entry.get("edge_mm")))
+        status=entry["status"], removed_by=entry["removed_by"], edge_mm=optional_number(entry.get("edge_mm")),
+        place=place_from_json(entry.get("place")))
+
+
+def place_to_json(place: Place | None) -> dict[str, Any] | None:
+    """Return a place as plain JSON, None where there is none."""
+    return None if place is None else dict(vars(place))
+
+
+def place_from_json(content: dict[str, Any] | None) -> Place | None:
+    """Return the place that `place_to_json` made `content` from.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError
+        If it is not of that form.
+    """
+    if content is None:
+        return None
+    if content["region"] not in REGIONS or content["side"] not in SIDES:
+        raise ValueError(f"place {content!r}")
+    return Place(content["region"], content["side"], *(float(content[name]) for name in (
+        "confidence", "category_confidence", "side_confidence")))
+
+
+def optional_region_map(content: dict[str, Any] | None) -> Volume | None:
+    """Return a region map of JSON, None where there is none; see `region_lookup.region_map_from_json`."""
+    return None if content is None else region_map_from_json(content)
 
 
 def optional_number(value: Any) -> float | None:
@@ -196,7 +228,8 @@ def _table_row(finding: dict[str, Any]) -> dict[str, Any]:
                  "minimum_": extrema["minimum_ras_mm"], "maximum_": extrema["maximum_ras_mm"]}
     for name, position in positions.items():
         row |= {f"{name}{axis}_mm": value for axis, value in zip("RAS", position, strict=True)}
-    return row
+    place = finding["place"] or {"region": "", "side": "", "confidence": ""}
+    return row | {"region": place["region"], "side": place["side"], "region_confidence": place["confidence"]}
 
 
 def _plain(value: Any) -> Any:

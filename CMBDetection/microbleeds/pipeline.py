@@ -5,14 +5,14 @@
 3. `step1_candidates`: the detector marks everything that may be a microbleed.
 4. `step2_classify`: the student network looks at each candidate again and gives its probability.
 5. `step3_cleanup`: rules on size, shape and place remove what cannot be one.
-6. `assemble`: findings in millimetres, and a label map on the grid of the scan.
+6. `assemble`: findings in millimetres, and a label map on the grid of the scan; `region_map` says where each lies.
 """
 
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -27,6 +27,8 @@ from .modality import decide_modality
 from .read_write import Scan
 from .reference_prepare import prepare_as_reference
 from .reference_tiling import reference_probability_map
+from .region_lookup import locate
+from .region_map import find_regions
 from .settings import MODALITIES
 from .step0_prepare import find_brain, prepare
 from .step1_candidates import find_candidates
@@ -41,7 +43,8 @@ Progress = Callable[[str, str, float], None]
 
 _WAYS = {"microbleeds": (prepare, probability_map), "reference": (prepare_as_reference, reference_probability_map)}
 """Step 0, and how the detector is run, by the architecture of the model: as its networks were trained."""
-_BEGINS = {"brain": 0.0, "prepare": 0.1, "candidates": 0.3, "classify": 0.88, "cleanup": 0.96, "end": 1.0}
+_BEGINS = {"brain": 0.0, "prepare": 0.1, "candidates": 0.3, "classify": 0.87, "cleanup": 0.94,
+           "regions": 0.98, "end": 1.0}
 """Share of the time at which each step begins."""
 
 
@@ -107,8 +110,15 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
                               prepared.brain, settings.cleanup)
         findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.brain,
                                          improbable_regions)
+    with clock.step("regions", "Regions", shown_as="cleanup"):
+        regions, certainty = find_regions(volume, brain, device)
+    if regions is None:
+        warnings.append(f"The regions of the brain could not be told on this scan (certainty {certainty:.2f}), so no "
+                        "finding has one; check the orientation in the header and the brain mask.")
+    else:
+        findings = tuple(replace(finding, place=locate(regions, finding.position_ras)) for finding in findings)
     provenance = _provenance(scan, model, operating_point, modality, reason, clock.seconds, warnings)
-    return Detection(DetectionResult(findings, provenance), labels)
+    return Detection(DetectionResult(findings, provenance, regions), labels)
 
 
 def choose_device(device: str) -> str:

@@ -120,8 +120,8 @@ def read_mask(path: str | Path, like: Volume) -> Volume:
     path = Path(path)
     mask, scan = to_canonical(read_image(path).volume), to_canonical(like)
     if not mask.same_grid(scan, GRID_TOLERANCE_MM):
-        raise InputError(f"{path.name} has a grid of {_grid_text(mask)} that does not lie on the scan's, "
-                         f"{_grid_text(scan)}; draw the mask on the scan or resample it to the scan.")
+        raise InputError(f"{path.name} has a grid of {grid_text(mask)} that does not lie on the scan's, "
+                         f"{grid_text(scan)}; draw the mask on the scan or resample it to the scan.")
     if not (mask.data > 0).any():
         raise InputError(f"{path.name} is an empty mask; mark the brain in it or leave it out.")
     return from_canonical(scan.with_data(mask.data > 0), like)
@@ -140,6 +140,28 @@ def read_labels(path: str | Path) -> Volume:
     if not np.allclose(labels, volume.data, rtol=0, atol=1e-3):
         raise InputError(f"{Path(path).name} holds values that are not whole numbers; give a label map.")
     return volume.with_data(labels.astype(np.int32))
+
+
+def read_on_grid(path: Path, grid: Volume, other: Path) -> Volume:
+    """Read a label map of the grid of `other`; the axes may come in another order.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used or lies on another grid.
+    """
+    labels = read_labels(path)
+    # Slicer saves left-handed images with their slices reversed, so the same grid may come in another axis order
+    canonical = to_canonical(grid)
+    if not canonical.same_grid(to_canonical(labels), GRID_TOLERANCE_MM):
+        raise InputError(f"{path} (shape {labels.shape}) is not on the grid of {other} (shape {grid.shape}); "
+                         "resample it to the scan.")
+    return from_canonical(canonical.with_data(to_canonical(labels).data), grid)
+
+
+def grid_text(volume: Volume) -> str:
+    """Return shape and voxel size of a grid in words."""
+    return f"{'×'.join(map(str, volume.shape))} voxels of {'×'.join(f'{side:.4g}' for side in volume.spacing)} mm"
 
 
 @contextmanager
@@ -252,7 +274,7 @@ def _check_shape(volume: Volume, name: str) -> list[str]:
     slices = volume.slice_axis if spacing[2] > _SLAB_RATIO * spacing[1] else int(np.argmin(volume.shape))
     in_plane = [size for axis, size in enumerate(volume.shape) if axis != slices]
     if min(in_plane) < MIN_IN_PLANE_VOXELS or volume.shape[slices] < MIN_SLICES:
-        raise InputError(f"{name} is too small ({_grid_text(volume)}); give a volume of at least "
+        raise InputError(f"{name} is too small ({grid_text(volume)}); give a volume of at least "
                          f"{MIN_IN_PLANE_VOXELS}×{MIN_IN_PLANE_VOXELS} voxels in plane and {MIN_SLICES} slices.")
     if spacing[2] > MAX_SLICE_MM:
         return [f"The voxels are {spacing[2]:.3g} mm long; microbleeds of 2 to 10 mm cannot be told reliably on slices "
@@ -283,10 +305,6 @@ def _check_values(data: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
         warnings.append("The values run from -π to π as in a phase image; a T2*-GRE magnitude, SWI or QSM volume is "
                         "expected.")
     return data, warnings
-
-
-def _grid_text(volume: Volume) -> str:
-    return f"{'×'.join(map(str, volume.shape))} voxels of {'×'.join(f'{side:.4g}' for side in volume.spacing)} mm"
 
 
 def _move_together(files: Sequence[Path], folder: Path) -> None:

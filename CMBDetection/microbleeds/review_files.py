@@ -14,8 +14,9 @@ import numpy as np
 
 from .errors import InputError
 from .read_write import read_json, write_json
+from .regions import REGIONS, SIDES
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """The first number changes when a reader of the old files would misread the new ones."""
 FILE_NAME = "{}_desc-cmb_review.json"
 ACCEPTED, REJECTED, UNDECIDED = "accepted", "rejected", "undecided"
@@ -49,6 +50,8 @@ class ReviewedFinding:
     certainty : str
         One of `CERTAINTIES`.
     comment : str
+    region, side : str
+        One of `regions.REGIONS` and of `regions.SIDES`; "" where they are not known.
     """
 
     id: int
@@ -59,6 +62,8 @@ class ReviewedFinding:
     mimic_kind: str = ""
     certainty: str = ""
     comment: str = ""
+    region: str = ""
+    side: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,8 @@ def _finding(entry: dict[str, Any]) -> ReviewedFinding:
         raise ValueError(f"place or diameter of finding {number} are not numbers in mm")
     finding = ReviewedFinding(number, tuple(position.tolist()), diameter_mm, _one_of(entry["verdict"], VERDICTS), added,
                               _one_of(entry["mimic_kind"], MIMIC_KINDS), _one_of(entry["certainty"], CERTAINTIES),
-                              _text(entry["comment"]))
+                              _text(entry["comment"]), _one_of(entry.get("region", ""), ("", *REGIONS)),
+                              _one_of(entry.get("side", ""), ("", *SIDES)))
     if finding.mimic_kind and finding.verdict != REJECTED:
         raise ValueError(f"finding {number} is {finding.verdict} and a {finding.mimic_kind} at once")
     return finding

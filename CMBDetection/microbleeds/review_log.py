@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,20 @@ import numpy as np
 from .components import equivalent_diameter_mm
 from .errors import InputError
 from .findings import DetectionResult
-from .outputs import optional_number, result_to_json
+from .outputs import optional_number, optional_region_map, place_from_json, place_to_json, result_to_json
 from .region_codes import region_from_json, region_to_json
+from .region_lookup import locate, region_map_from_json
+from .regions import REGIONS, SIDES, Place
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, Review, ReviewedFinding
+from .volume import Volume
 
 DETECTED = "detected"
 VERDICT, CERTAINTY, MIMIC_KIND, COMMENT = "verdict", "certainty", "mimic_kind", "comment"
+REGION = "region"
 MOVED, ADDED, REMOVED = "moved", "added", "removed"
 OUTLINED, FINISHED = "outlined", "finished"
 SKIPPED, UNDONE, REDONE = "skipped", "undone", "redone"
-UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, MOVED, ADDED, REMOVED, OUTLINED, FINISHED)
+UNDOABLE = (VERDICT, CERTAINTY, MIMIC_KIND, COMMENT, REGION, MOVED, ADDED, REMOVED, OUTLINED, FINISHED)
 ACTIONS = (DETECTED, *UNDOABLE, SKIPPED, UNDONE, REDONE)
 TABLE_COLUMNS = ("at", "reader", "action", "finding", "value", "seconds")
 _SAME_MM = 2.0
@@ -50,6 +55,7 @@ class Event:
         Its id; 0 where the event is not about one.
     value : plain JSON
         ``verdict``, ``certainty``, ``mimic_kind`` and ``comment``: the new value. ``moved``: the new place, RAS mm.
+        ``region``: ``region`` and ``side`` (see `regions`), None for those of the region map.
         ``added``: ``ras_mm``, ``diameter_mm``, and its ``region`` (`region_codes`). ``removed``: its ``region``.
         ``outlined``: see `outline_value`. ``finished``: whether the review is. ``detected``: see
         `detection_value`. Otherwise None.
@@ -85,6 +91,10 @@ class ReviewItem:
         A reader has changed its outline.
     edge_mm : float or None
         See `findings.Finding`; None also for what a reader has added.
+    place : Place or None
+        Of the detected finding, by the region map; `place_of` knows where the item is now.
+    chosen_region : (region, side) or None
+        That a reader has chosen.
     """
 
     id: int
@@ -99,6 +109,8 @@ class ReviewItem:
     comment: str = ""
     outlined: bool = False
     edge_mm: float | None = None
+    place: Place | None = None
+    chosen_region: tuple[str, str] | None = None
 
     @property
     def added_by_reader(self) -> bool:
@@ -109,7 +121,8 @@ class ReviewItem:
     def touched(self) -> bool:
         """Whether a reader has said anything about it, so that it must not be lost."""
         moved = self.position_ras != self.detected_ras
-        return bool(self.verdict != UNDECIDED or self.certainty or self.comment or moved or self.outlined)
+        said = self.verdict != UNDECIDED or self.certainty or self.comment or self.chosen_region
+        return bool(said or moved or self.outlined)
 
 
 @dataclass(frozen=True)
@@ -122,6 +135,8 @@ class ReviewState:
         By id.
     provenance : dict or None
         How they were found.
+    region_map : dict or None
+        As in the findings file.
     to_undo, to_redo : Event or None
         What undoing and redoing would concern.
     finished : bool
@@ -139,6 +154,7 @@ class ReviewState:
     finished: bool = False
     finished_by: str = ""
     last_id: int = 0
+    region_map: dict[str, Any] | None = None
 
     def item(self, number: int) -> ReviewItem | None:
         """Return the item of an id."""
@@ -163,13 +179,13 @@ def replay(events: Iterable[Event]) -> ReviewState:
     done: list[Event] = []
     undone: list[Event] = []
     fixed: dict[int, ReviewItem] = {}
-    provenance, last_id = None, 0
+    provenance, region_map, last_id = None, None, 0
     for event in events:
         last_id = max(last_id, event.finding)
         if event.action == DETECTED:
             last_id = max([last_id, *(candidate["id"] for candidate in event.value["candidates"])])
             fixed = _with_detection(_applied(fixed, done), event)
-            provenance = event.value["provenance"]
+            provenance, region_map = event.value["provenance"], event.value.get("region_map")
             done, undone = [], []
         elif event.action in (UNDONE, REDONE):
             source, target = (done, undone) if event.action == UNDONE else (undone, done)
@@ -186,7 +202,7 @@ def replay(events: Iterable[Event]) -> ReviewState:
     items = _applied(fixed, done)
     finished, finished_by = _finished(done)
     return ReviewState(tuple(items[number] for number in sorted(items)), provenance, done[-1] if done else None,
-                       undone[-1] if undone else None, finished, finished_by, last_id)
+                       undone[-1] if undone else None, finished, finished_by, last_id, region_map)
 
 
 def extended(events: Sequence[Event], event: Event) -> tuple[tuple[Event, ...], ReviewState]:
@@ -219,8 +235,10 @@ def detection_value(result: DetectionResult, state: ReviewState) -> dict[str, An
             number, free = free, free + 1
         listed.append({"id": number, "label": candidate.id, "ras_mm": list(candidate.position_ras),
                        "probability": candidate.probability, "diameter_mm": candidate.diameter_mm,
-                       "volume_mm3": candidate.volume_mm3, "edge_mm": candidate.edge_mm})
-    return {"provenance": result_to_json(result)["provenance"], "candidates": listed}
+                       "volume_mm3": candidate.volume_mm3, "edge_mm": candidate.edge_mm,
+                       "place": place_to_json(candidate.place)})
+    content = result_to_json(result)
+    return {"provenance": content["provenance"], "candidates": listed, "region_map": content["region_map"]}
 
 
 def outline_value(before: np.ndarray, after: np.ndarray, voxel_volume_mm3: float) -> dict[str, Any]:
@@ -237,6 +255,22 @@ def outline_value(before: np.ndarray, after: np.ndarray, voxel_volume_mm3: float
             "diameter_mm": equivalent_diameter_mm(volume_mm3)}
 
 
+def place_of(state: ReviewState, item: ReviewItem) -> Place | None:
+    """Return where an item lies: as a reader has chosen (then its confidences are 1), else by the region map."""
+    if item.chosen_region is not None:
+        return Place(*item.chosen_region, 1.0, 1.0, 1.0)
+    if item.place is not None and item.position_ras == item.detected_ras:
+        return item.place
+    if state.region_map is None:
+        return None
+    return locate(_region_map(json.dumps(state.region_map)), item.position_ras)
+
+
+@lru_cache(maxsize=4)
+def _region_map(content: str) -> Volume:
+    return region_map_from_json(json.loads(content))
+
+
 def shown_items(state: ReviewState, threshold: float) -> tuple[ReviewItem, ...]:
     """Return the items that are on screen: of those that nobody has touched only the probable ones."""
     return tuple(item for item in state.items
@@ -246,10 +280,15 @@ def shown_items(state: ReviewState, threshold: float) -> tuple[ReviewItem, ...]:
 def review_of(state: ReviewState, threshold: float, input_name: str, input_sha256: str, reader: str) -> Review:
     """Return the review that stands, of the items that are on screen at a threshold of the probability."""
     modality = state.provenance["modality"] if state.provenance else "auto"
-    return Review(input_name, input_sha256, modality, reader, tuple(
-        ReviewedFinding(item.id, item.position_ras, item.diameter_mm, item.verdict, item.added_by_reader,
-                        item.mimic_kind, item.certainty, item.comment)
-        for item in shown_items(state, threshold)))
+    return Review(input_name, input_sha256, modality, reader,
+                  tuple(_reviewed(state, item) for item in shown_items(state, threshold)))
+
+
+def _reviewed(state: ReviewState, item: ReviewItem) -> ReviewedFinding:
+    place = place_of(state, item)
+    return ReviewedFinding(item.id, item.position_ras, item.diameter_mm, item.verdict, item.added_by_reader,
+                           item.mimic_kind, item.certainty, item.comment, place.region if place else "",
+                           place.side if place else "")
 
 
 def events_to_json(events: Iterable[Event]) -> list[dict[str, Any]]:
@@ -278,6 +317,8 @@ def events_from_json(content: Any, name: str) -> tuple[Event, ...]:
                     region_from_json(event.value[side])
             elif event.action in (ADDED, REMOVED) and event.value:
                 region_from_json(event.value.get("region"))
+            elif event.action == DETECTED:
+                optional_region_map(event.value.get("region_map"))
         replay(events)
     except KeyError as error:
         raise InputError(f"The log of {name} has an entry without {error.args[0]!r}; {DAMAGED}.") from None
@@ -340,6 +381,8 @@ def _changed(item: ReviewItem, event: Event) -> ReviewItem:
     if event.action == OUTLINED:
         return replace(item, outlined=True, volume_mm3=float(event.value["volume_mm3"]),
                        diameter_mm=float(event.value["diameter_mm"]))
+    if event.action == REGION:
+        return replace(item, chosen_region=_region(event.value))
     if event.action in _CHOICES and event.value not in _CHOICES[event.action]:
         raise ValueError(f"{event.value!r} is no {event.action}")
     if event.action == COMMENT and not isinstance(event.value, str):
@@ -360,11 +403,12 @@ def _with_detection(items: dict[int, ReviewItem], event: Event) -> dict[int, Rev
         moved = former.detected_ras is not None and former.position_ras != former.detected_ras
         found[number] = replace(
             former, detected_ras=place, position_ras=former.position_ras if moved or former.added_by_reader else place,
-            probability=float(candidate["probability"]), edge_mm=optional_number(candidate.get("edge_mm")))
+            probability=float(candidate["probability"]), edge_mm=optional_number(candidate.get("edge_mm")),
+            place=place_from_json(candidate.get("place")))
         if not former.outlined:
             found[number] = replace(found[number], diameter_mm=float(candidate["diameter_mm"]),
                                     volume_mm3=float(candidate["volume_mm3"]))
-    left = {number: replace(item, detected_ras=None) for number, item in items.items()
+    left = {number: replace(item, detected_ras=None, place=None) for number, item in items.items()
             if number not in found and item.touched}
     return {**left, **found}
 
@@ -382,6 +426,15 @@ def _same_ids(candidates: Sequence[Any], items: Sequence[ReviewItem]) -> dict[in
         if candidate_id not in given and item_id not in given.values():
             given[candidate_id] = item_id
     return given
+
+
+def _region(value: Any) -> tuple[str, str] | None:
+    if value is None:
+        return None
+    region, side = value["region"], value["side"]
+    if region not in REGIONS or side not in SIDES:
+        raise ValueError(f"{value!r} is no region")
+    return region, side
 
 
 def _place(values: Any) -> tuple[float, float, float]:

@@ -45,7 +45,7 @@ def one_millimetre(case: Case) -> Case:
     grid = np.diag([*case.spacing, 1.0])
     image = Volume(np.asarray(case.images[0], np.float32), grid)
     coarse = resample_to_spacing(image, np.ones(3))
-    brain, classes, lesions = (resample_like(Volume(np.array(data), grid), coarse, order=0).data
+    brain, classes, lesions = (np.array(resample_like(Volume(np.array(data), grid), coarse, order=0).data)
                                for data in (case.brain, case.classes, case.lesions))
     to_coarse = np.linalg.inv(coarse.affine)
     for number in np.unique(case.lesions[case.lesions > 0]):

@@ -5,16 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 from microbleeds import brain_mask as module
-from microbleeds.brain_mask import (
-    BrainMaskNetwork,
-    brain_mask,
-    from_working_grid,
-    load_network,
-    normalise,
-    to_working_grid,
-)
+from microbleeds.brain_mask import brain_mask
+from microbleeds.coarse_network import load_network
 from microbleeds.errors import ModelError
 from microbleeds.resources import resource_path
 from microbleeds.volume import Volume
@@ -118,27 +111,6 @@ def test_intensity_scale_and_one_hot_voxel_do_not_matter(whole_head):
 def test_nothing_in_nothing(value):
     mask = brain_mask(Volume(np.full((20, 30, 16), value, np.float32), np.diag([2.0, 2.0, 4.0, 1.0])))
     assert mask.data.dtype == bool and not mask.data.any()
-
-
-@pytest.mark.parametrize("spacing", [(0.5, 1.0, 4.0), (2.5, 2.5, 2.5), (3.0, 0.7, 6.0)])
-def test_working_grid_keeps_a_ramp(spacing):
-    shape = tuple(round(150 / step) for step in spacing)
-    axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing, strict=True)]
-    ramp = (axes[0][:, None, None] + 2 * axes[1][:, None] - axes[2]).astype(np.float32)
-    coarse = to_working_grid(ramp, np.array(spacing))
-    assert all(n == np.ceil(m * step / 2.5 - 1e-3) for n, m, step in zip(coarse.shape, shape, spacing, strict=True))
-    inner = tuple(slice(int(12 / step), -int(12 / step)) for step in spacing)
-    assert np.allclose(from_working_grid(coarse, shape, np.array(spacing))[inner], ramp[inner], atol=0.3)
-
-
-def test_normalise_keeps_zero_and_sign():
-    data = torch.tensor([0.0, -1.0, 2.0, 0.5])
-    assert torch.equal(torch.sign(normalise(data)), torch.sign(data))
-    assert torch.equal(normalise(torch.zeros(4)), torch.zeros(4))
-
-
-def test_network_gives_one_logit_per_voxel():
-    assert BrainMaskNetwork((2, 3, 4))(torch.zeros(1, 1, 8, 12, 4)).shape == (1, 1, 8, 12, 4)
 
 
 def test_card_and_weights_are_small_and_match():

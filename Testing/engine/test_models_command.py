@@ -94,7 +94,8 @@ def test_list_show_verify_remove(capsys, tmp_path, models):
     assert code == 0 and "licence: not stated by the authors" in out and f"folder: {models / 'mine'}" in out
     assert "  balanced:\n" in out and "      threshold: 0.2\n" in out and "max_diameter_mm: none" in out
     code, out, _ = run(capsys, "models", "verify")
-    assert code == 0 and {line.split(":")[0] for line in out.splitlines()} == {DEFAULT_MODEL, "brain-mask", "mine"}
+    assert code == 0 and {line.split(":")[0] for line in out.splitlines()} == {
+        DEFAULT_MODEL, "brain-mask", "region-map", "mine"}
     code, out, _ = run(capsys, "models", "remove", "mine")
     assert code == 0 and not list(models.iterdir())
 

@@ -129,9 +129,9 @@ def test_a_file_of_version_1_0_has_no_edge_distances(result):
 
 @pytest.mark.parametrize("change, sentence", [
     (lambda content: [],
-     "x.json has schema version None, this program reads 1.1; make it again with the same version."),
+     "x.json has schema version None, this program reads 1.2; make it again with the same version."),
     (lambda content: {**content, "schema_version": "2.0"},
-     "x.json has schema version 2.0, this program reads 1.1; make it again with the same version."),
+     "x.json has schema version 2.0, this program reads 1.2; make it again with the same version."),
     (lambda content: {**content, "candidates": [{"id": 1}]},
      "x.json is not as documented (KeyError: 'extrema'); run the detection again."),
     (broken(lambda content: content["provenance"].pop("modality")),

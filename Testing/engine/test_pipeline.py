@@ -95,7 +95,7 @@ def test_provenance_and_progress(model):
     result = detect(scan, model, mask=brain, device="cpu", progress=lambda *event: told.append(event)).result
     made = result.provenance
     assert made.input_name == "scan_T2star.nii.gz" and made.modality == "gre" and made.warnings[0] == scan.warnings[0]
-    assert list(made.seconds) == ["brain", "prepare", "candidates", "classify", "cleanup"]
+    assert list(made.seconds) == ["brain", "prepare", "candidates", "classify", "cleanup", "regions"]
     assert Settings.from_json(made.parameters) == BALANCED
     assert result_from_json(json.loads(json.dumps(result_to_json(result)))) == result
     fractions = [fraction for _, _, fraction in told]

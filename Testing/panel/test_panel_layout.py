@@ -8,9 +8,10 @@ from panelCase import PanelTestCase, makeVolume
 
 WIDTH, HEIGHT = 380, 520
 CONTROLS = ("inputSelector", "modelCombo", "modalityCombo", "operatingPointCombo", "detectButton", "progressBar",
-            "thresholdSlider", "orderCombo", "verdictFilterCombo", "sizeFilterCombo", "findingsTable", "acceptButton",
-            "rejectButton", "resetButton", "addButton", "removeButton", "outlineButton", "undoButton", "redoButton",
-            "certaintyCombo", "mimicCombo", "commentEdit", "summaryLabel", "saveLabel")
+            "thresholdSlider", "orderCombo", "verdictFilterCombo", "sizeFilterCombo", "regionFilterCombo",
+            "findingsTable", "acceptButton", "rejectButton", "resetButton", "addButton", "removeButton",
+            "outlineButton", "undoButton", "redoButton", "certaintyCombo", "mimicCombo", "regionCombo", "commentEdit",
+            "summaryLabel", "saveLabel")
 UNSEEN = ("resumeButton", "sampleButton", "probeText", "probePlot", "casesFolderButton", "casesTableButton",
           "nextCaseButton", "casesTable", "casesLabel", "findingsSelector", "readerEdit", "logButton",
           "resetKeysButton", "keysTable")

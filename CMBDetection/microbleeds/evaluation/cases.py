@@ -14,10 +14,9 @@ import numpy as np
 from ..components import label_components
 from ..errors import InputError
 from ..findings import DetectionResult
-from ..geometry import from_canonical, to_canonical
-from ..image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES
+from ..image_files import IMAGE_SUFFIXES
 from ..outputs import FILE_NAMES, read_result
-from ..read_write import read_labels, scan_stem
+from ..read_write import read_labels, read_on_grid, scan_stem
 from ..volume import Volume
 from .matching import Lesions, lesions_from_clusters, lesions_from_points
 
@@ -135,23 +134,6 @@ def read_prediction(path: Path, findings: Path | None) -> tuple[Volume, Detectio
     if np.setdiff1d(labels.data, [0, *known]).size:
         raise InputError(f"{path} has labels that {findings} does not know; they are of different runs, detect again.")
     return _clusters(labels, np.isin(labels.data, [finding.id for finding in result.findings])), result
-
-
-def read_on_grid(path: Path, grid: Volume, other: Path) -> Volume:
-    """Read a label map of the grid of `other`; the axes may come in another order.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be used or lies on another grid.
-    """
-    labels = read_labels(path)
-    # Slicer saves left-handed images with their slices reversed, so the same grid may come in another axis order
-    canonical = to_canonical(grid)
-    if not canonical.same_grid(to_canonical(labels), GRID_TOLERANCE_MM):
-        raise InputError(f"{path} (shape {labels.shape}) is not on the grid of {other} (shape {grid.shape}); "
-                         "resample it to the scan.")
-    return from_canonical(canonical.with_data(to_canonical(labels).data), grid)
 
 
 def _references(truth: Path, stems: Sequence[str]) -> dict[str, Path | Points]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..read_write import read_on_grid
 from ..volume import Volume
-from .cases import read_on_grid
 
 COLUMNS = ("id", "kind", "R_mm", "A_mm", "S_mm", "visible_diameter_mm", "visible", "region")
 """Of the table, those that are read here."""

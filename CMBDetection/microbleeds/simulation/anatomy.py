@@ -43,13 +43,7 @@ _NEEDED = (WHITE, CORTEX, VENTRICLE, CAUDATE, PUTAMEN, PALLIDUM, THALAMUS, BRAIN
            CEREBELLAR_CORTEX)
 _FIRST_OUTSIDE_CODE, _LARGEST_CODE = 500, 19_999
 _BRAIN_LITRES = (0.2, 3.0)
-_PERIVENTRICULAR_MM = 10.0
 MAX_LABEL_SPACING_MM = 2.0
-
-LOBAR, DEEP, INFRATENTORIAL = "lobar", "deep", "infratentorial"
-_CATEGORY = {CORTEX: LOBAR, HIPPOCAMPUS: LOBAR, CAUDATE: DEEP, PUTAMEN: DEEP, PALLIDUM: DEEP, THALAMUS: DEEP,
-             VENTRAL_DC: DEEP, BRAINSTEM: INFRATENTORIAL, CEREBELLAR_WHITE: INFRATENTORIAL,
-             CEREBELLAR_CORTEX: INFRATENTORIAL}
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,32 +148,3 @@ def class_at(anatomy: Anatomy, points_ras: np.ndarray) -> np.ndarray:
     found = np.zeros(len(index), np.uint8)
     found[inside] = anatomy.classes.data[tuple(index[inside].T)]
     return found
-
-
-def regions_at(anatomy: Anatomy, points_ras: np.ndarray) -> list[str]:
-    """Return the region of points (n, 3) RAS mm, such as ``"left putamen, deep"``.
-
-    The categories are those of MARS (Gregoire et al. 2009): white matter within 10 mm of a ventricle is deep.
-    Points in fluid or at the border belong to the nearest tissue that has a category. Sides are told by the midline of
-    the brain.
-    """
-    points = np.atleast_2d(points_ras)
-    voxels = np.rint(ras_to_voxel(anatomy.classes, points)).astype(int)
-    voxels = np.clip(voxels, 0, np.array(anatomy.classes.shape) - 1)
-    tissue = anatomy.classes.data[tuple(voxels.T)]
-    # distances need no more than every second voxel
-    coarse = anatomy.classes.data[::2, ::2, ::2]
-    places = tuple(np.minimum(voxels // 2, np.array(coarse.shape) - 1).T)
-    spacing = 2 * anatomy.classes.spacing
-    known = np.isin(coarse, (WHITE, *_CATEGORY))
-    nearest = ndimage.distance_transform_edt(~known, spacing, return_distances=False, return_indices=True)
-    fallback = coarse[tuple(axis[places] for axis in nearest)]
-    tissue = np.where(np.isin(tissue, (WHITE, *_CATEGORY)), tissue, fallback)
-    periventricular = ndimage.distance_transform_edt(coarse != VENTRICLE, spacing)[places] <= _PERIVENTRICULAR_MM
-    midline = np.median(np.nonzero(anatomy.brain[::4, ::4, ::4])[0]) * 4
-    names = []
-    for own, deep, i in zip(tissue, periventricular, voxels[:, 0], strict=True):
-        category = _CATEGORY.get(own) or (DEEP if deep else LOBAR)
-        side = "" if own == BRAINSTEM else ("left " if i < midline else "right ")
-        names.append(f"{side}{CLASS_NAMES[own]}, {category}")
-    return names

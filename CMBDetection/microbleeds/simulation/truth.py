@@ -8,8 +8,8 @@ from scipy.spatial import cKDTree
 from ..components import equivalent_diameter_mm
 from ..geometry import apply_affine
 from ..volume import Volume
-from .anatomy import regions_at
 from .protocol import Grids, Protocol
+from .region_rules import regions_at
 from .shapes import AIR_INTERFACE, ARTEFACTS, GHOST, RINGING, Focus, Vessel, part_fraction
 from .subject import Subject
 

@@ -44,6 +44,19 @@ QSM_PPM = {
 
 def random_geometry(tissue: np.ndarray, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a map (i, j, k) of 1 mm codes, moved, scaled and bent at random, at 1.25 mm: codes and brain (0 or 1)."""
+    codes = take_places(tissue, *random_places(tissue, random))
+    return torch.from_numpy(codes & 127), torch.from_numpy((codes >= IN_BRAIN).astype(np.float32))
+
+
+def take_places(volume: np.ndarray, index: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Return the values of a map (i, j, k) at places from `random_places`, 0 outside."""
+    values = volume.reshape(-1).take(index.reshape(-1)).reshape(index.shape)
+    values[outside] = 0
+    return values
+
+
+def random_places(tissue: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return for a random geometry at 1.25 mm the flat index into a map of 1 mm, and what lies outside of it."""
     size = np.array(SIZES[random.choice(len(SIZES), p=SIZE_CHANCE)]) * 2
     profiles = [(tissue >= IN_BRAIN).any(axis=others) for others in ((1, 2), (0, 2), (0, 1))]
     middle = np.array([np.flatnonzero(profile)[[0, -1]].mean() for profile in profiles])
@@ -63,9 +76,7 @@ def random_geometry(tissue: np.ndarray, random: np.random.Generator) -> tuple[to
         outside |= (whole < 0) | (whole >= tissue.shape[axis])
         index *= tissue.shape[axis]
         index += np.clip(whole, 0, tissue.shape[axis] - 1)
-    codes = tissue.reshape(-1).take(index.reshape(-1)).reshape(index.shape)
-    codes[outside] = TISSUES["air"]
-    return torch.from_numpy(codes & 127), torch.from_numpy((codes >= IN_BRAIN).astype(np.float32))
+    return index, outside
 
 
 def random_matrix(random: np.random.Generator) -> np.ndarray:
@@ -81,6 +92,15 @@ def random_matrix(random: np.random.Generator) -> np.ndarray:
 
 
 def random_image(
+    codes: torch.Tensor, brain: torch.Tensor, random: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return one image of a geometry and the brain fraction of its voxels, (i, j, k) at 2.5 mm, maybe mirrored."""
+    image, target = upright_image(codes, brain, random)
+    axes = [axis for axis in range(3) if random.uniform() < (0.5, 0.3, 0.15)[axis]]
+    return image.flip(axes).contiguous(), target.flip(axes).contiguous()
+
+
+def upright_image(
     codes: torch.Tensor, brain: torch.Tensor, random: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return one image of a geometry and the brain fraction of its voxels, both (i, j, k) at 2.5 mm."""
@@ -104,9 +124,7 @@ def random_image(
         elif random.uniform() < 0.3:
             image = torch.where(image < random.uniform(0.02, 0.15), 0, image)
         image = image.clamp(min=0) ** np.exp(random.normal(0, 0.25))
-    image, target = cut(image, target, random)
-    axes = [axis for axis in range(3) if random.uniform() < (0.5, 0.3, 0.15)[axis]]
-    return image.flip(axes).contiguous(), target.flip(axes).contiguous()
+    return cut(image, target, random)
 
 
 def tissue_means(kind: str, random: np.random.Generator) -> torch.Tensor:

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 import torch
 from torch.nn import functional
 
-from microbleeds.brain_mask import BrainMaskNetwork, normalise
+from microbleeds.coarse_network import CoarseNetwork, normalise
 from microbleeds.training.brain_mask_images import TISSUES, random_geometry, random_image
 from microbleeds.training.export import write_weights
 
@@ -92,10 +92,10 @@ CODES = {
 }  # fmt: skip
 
 
-def train(maps: list[np.ndarray], held_out: list[np.ndarray], work: Path, steps: int) -> BrainMaskNetwork:
+def train(maps: list[np.ndarray], held_out: list[np.ndarray], work: Path, steps: int) -> CoarseNetwork:
     """Return the network with averaged weights after `steps` images."""
     torch.manual_seed(SEED)
-    network, average = BrainMaskNetwork(WIDTHS), BrainMaskNetwork(WIDTHS)
+    network, average = CoarseNetwork(WIDTHS), CoarseNetwork(WIDTHS)
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     checkpoint, first, seconds = work / "checkpoint.pt", 0, 0.0
@@ -146,7 +146,7 @@ def train_step(network, optimiser, image: torch.Tensor, target: torch.Tensor) ->
     return loss.item()
 
 
-def validate(network: BrainMaskNetwork, maps: list[np.ndarray], count: int) -> dict[str, float]:
+def validate(network: CoarseNetwork, maps: list[np.ndarray], count: int) -> dict[str, float]:
     """Return the median and lowest Dice over `count` random images of each held-out map."""
     dice = []
     with torch.inference_mode():
@@ -163,7 +163,7 @@ def validate(network: BrainMaskNetwork, maps: list[np.ndarray], count: int) -> d
     return {name: round(float(np.quantile(dice, q)), 4) for name, q in quantiles.items()}
 
 
-def write_model(network: BrainMaskNetwork, work: Path, steps: int, figures: dict[str, float]) -> None:
+def write_model(network: CoarseNetwork, work: Path, steps: int, figures: dict[str, float]) -> None:
     """Write the weights in half precision and the card."""
     card = {
         "name": "brain-mask",

@@ -4,6 +4,7 @@ Usage: fakeEngine.py SCENARIO PID_FILE detect IMAGE -o DIR ... ; the scenarios a
 """
 
 import argparse
+import base64
 import gzip
 import hashlib
 import json
@@ -13,11 +14,15 @@ import struct
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 FINDING_VOXELS = ((5, 6, 4), (12, 9, 6), (20, 14, 8))
 """Voxels (i, j, k) of the input's own grid on which the findings are centered."""
 THRESHOLD = 0.5
+PLACES = (("parietal", "right", 0.93), ("thalamus", "left", 0.41))
+"""Region, side and confidence of the first findings in the scenario "regions"; the others have none."""
+FRONTAL, MAPPED_PLANES = 9, 11
 IMPROBABLE_VOXELS = tuple((i, j, k) for k in (2, 9) for j in (3, 16) for i in (3, 10, 17))
 """Those of candidates below the threshold, in the scenario "improbable"."""
 
@@ -110,7 +115,15 @@ def _finding(number, position, probability):
             "edge_mm": 4.2 if number == 1 else None}
 
 
-def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamaged=False):
+def _regionMap(sizes, rows):
+    """Return a region map on the grid of the scan: left frontal in the first planes along i, nothing beyond."""
+    plane = sizes[1] * sizes[2]
+    values = bytes([FRONTAL]) * (MAPPED_PLANES * plane) + bytes((sizes[0] - MAPPED_PLANES) * plane)
+    return {"shape": sizes, "affine": [*rows, [0, 0, 0, 1]],
+            "values": base64.b64encode(zlib.compress(values)).decode("ascii")}
+
+
+def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamaged=False, places=()):
     sizes, rows = _readGeometry(arguments.image)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     stem = arguments.image.stem
@@ -118,6 +131,9 @@ def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamag
                   for number, voxel in enumerate(voxels, start=1)]
     candidates += [_finding(number, _toRas(rows, voxel), 0.48 - 0.02 * index)
                    for index, (number, voxel) in enumerate(enumerate(improbable, start=len(candidates) + 1))]
+    for candidate, (region, side, confidence) in zip(candidates, places, strict=False):
+        candidate["place"] = {"region": region, "side": side, "confidence": confidence, "category_confidence": 0.97,
+                              "side_confidence": 1}
     findings = [candidate for candidate in candidates if candidate["status"] == "kept"]
     provenance = {"input_name": arguments.image.name,
                   "input_sha256": hashlib.sha256(arguments.image.read_bytes()).hexdigest(),
@@ -129,7 +145,8 @@ def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamag
                   "warnings": [], "simulated": False}
     findingsPath = arguments.folder / f"{stem}_desc-cmb_findings.json"
     findingsPath.write_text(json.dumps({"schema_version": version, "provenance": provenance, "findings": findings,
-                                        "candidates": candidates}))
+                                        "candidates": candidates,
+                                        "region_map": _regionMap(sizes, rows) if places else None}))
     labelsPath = arguments.folder / f"{stem}_desc-cmb_dseg.nii.gz"
     _writeLabels(labelsPath, sizes, rows, (*voxels, *improbable))
     if labelsAreDamaged:
@@ -205,13 +222,17 @@ def _damagedLabels(arguments):
     _writeResult(arguments, FINDING_VOXELS, labelsAreDamaged=True)
 
 
+def _regions(arguments):
+    _writeResult(arguments, FINDING_VOXELS, places=PLACES)
+
+
 def _noResult(arguments):
     _say(event="done", exit_code=0)
 
 
 SCENARIOS = {"normal": _normal, "empty": _empty, "improbable": _improbable, "chatty": _chatty, "slow": _slow,
              "crash": _crash, "killed": _killed, "memory": _memory, "cudaMemory": _cudaMemory, "badInput": _badInput,
-             "noResult": _noResult, "nextVersion": _nextVersion, "damagedLabels": _damagedLabels}
+             "noResult": _noResult, "regions": _regions, "nextVersion": _nextVersion, "damagedLabels": _damagedLabels}
 
 if __name__ == "__main__":
     main()

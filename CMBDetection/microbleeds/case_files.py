@@ -1,0 +1,156 @@
+"""A reviewed case from its files: the scan, the review beside it with its label map, or else the detection's result."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .errors import InputError
+from .findings import DetectionResult, Finding
+from .outputs import FILE_NAMES, read_result, result_to_json
+from .read_write import Scan, read_json, read_on_grid, read_scan
+from .review_files import FILE_NAME, UNDECIDED, Review, ReviewedFinding, review_from_json
+from .review_log import ADDED, DETECTED, SKIPPED, VERDICT, Event, ReviewItem, ReviewState, place_of, replay, shown_items
+from .review_sidecar import Sidecar, sidecar_from_json
+from .reviewed_case import CaseFinding, ReviewedCase, acquisition_of
+from .volume import Volume
+
+_ENTITY = r"(?:^|[_-]){}-([A-Za-z0-9]+)"
+
+
+def read_case(image: Path, review: Path | None = None, results: Path | None = None) -> ReviewedCase:
+    """Read a scan with what is known about its findings.
+
+    Parameters
+    ----------
+    image : Path
+        As for a detection: a file, or the folder of a DICOM series.
+    review : Path, optional
+        The review file; else ``S_desc-cmb_review.json`` in `results` or beside the image, if there is one. Its label
+        map lies beside it.
+    results : Path, optional
+        Folder of a detection's results, where there is no review; else the image's own folder.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read or does not belong to the scan, or there is neither review nor result.
+    """
+    scan = read_scan(image)
+    folders = [folder for folder in (results, image.parent) if folder is not None]
+    review = review or _first(folders, FILE_NAME.format(scan.stem))
+    if review is not None:
+        return _reviewed(scan, review)
+    findings = _first(folders, FILE_NAMES["findings"].format(scan.stem))
+    if findings is None:
+        raise InputError(f"{image} has no review and no result of a detection in {folders[0]}; review it, or run "
+                         "cmbdetect detect on it first.")
+    return _unreviewed(scan, findings)
+
+
+def subject_and_session(stem: str) -> tuple[str, str]:
+    """Return subject and session of the stem of a file: what follows ``sub-`` and ``ses-``, else the stem and ""."""
+    subject, session = (re.search(_ENTITY.format(entity), stem) for entity in ("sub", "ses"))
+    return subject[1] if subject else stem, session[1] if session else ""
+
+
+def _first(folders: Sequence[Path], name: str) -> Path | None:
+    return next((folder / name for folder in folders if (folder / name).exists()), None)
+
+
+def _reviewed(scan: Scan, path: Path) -> ReviewedCase:
+    content = read_json(path, "take it from a backup")
+    review = review_from_json(content, path.name)
+    sidecar = sidecar_from_json(content, path.name) if "log" in content else None
+    findings = _of_log(sidecar) if sidecar is not None else tuple(map(_of_file, review.findings))
+    labels = _labels(path.with_name(path.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format("")),
+                     scan, findings)
+    state = replay(sidecar.events) if sidecar is not None else ReviewState()
+    modality = state.provenance["modality"] if state.provenance else review.modality
+    subject, session = subject_and_session(scan.stem)
+    return ReviewedCase(
+        subject, session, scan.stem, scan.path.name, scan.sha256, scan.volume, labels,
+        acquisition_of(modality, scan.metadata, scan.volume), _with_volumes(findings, labels), review.reader,
+        _last_said(sidecar), sidecar is None or bool(_last_said(sidecar)), sidecar is None or state.finished,
+        sidecar.threshold if sidecar is not None else None, state.provenance, scan.simulated,
+        (*scan.warnings, *_other_file(scan, review, path)))
+
+
+def _other_file(scan: Scan, review: Review, path: Path) -> tuple[str, ...]:
+    if review.input_sha256 in ("", scan.sha256):
+        return ()
+    return (f"{path.name} was made on another file than {scan.path.name} (their SHA-256 differ), perhaps a copy in "
+            "another format; check that it is the same scan.",)
+
+
+def _of_log(sidecar: Sidecar) -> tuple[CaseFinding, ...]:
+    state = replay(sidecar.events)
+    return tuple(_of_item(state, item, sidecar.events) for item in shown_items(state, sidecar.threshold))
+
+
+def _of_item(state: ReviewState, item: ReviewItem, events: Sequence[Event]) -> CaseFinding:
+    place = place_of(state, item)
+    own = [event for event in events if event.finding == item.id]
+    judged = [event for event in own if event.action in (VERDICT, ADDED)]
+    return CaseFinding(
+        item.id, item.position_ras, item.diameter_mm, item.volume_mm3, item.probability, item.verdict, item.certainty,
+        item.mimic_kind, item.comment, item.added_by_reader, item.outlined,
+        judged[-1].reader if judged and item.verdict != UNDECIDED else "", place.region if place else "",
+        place.side if place else "", place.confidence if place and not item.chosen_region else None, item.edge_mm,
+        round(sum(event.seconds for event in own if event.action in (VERDICT, SKIPPED)), 2))
+
+
+def _of_file(finding: ReviewedFinding) -> CaseFinding:
+    return CaseFinding(finding.id, finding.position_ras, finding.diameter_mm, 0.0, None, finding.verdict,
+                       finding.certainty, finding.mimic_kind, finding.comment, finding.added_by_reader,
+                       region=finding.region, side=finding.side)
+
+
+def _last_said(sidecar: Sidecar | None) -> str:
+    """Return when a reader has said something last, "" if nobody has."""
+    said = [event.at for event in sidecar.events if event.action not in (DETECTED, SKIPPED)] if sidecar else []
+    return said[-1] if said else ""
+
+
+def _unreviewed(scan: Scan, path: Path) -> ReviewedCase:
+    result: DetectionResult = read_result(path)
+    if result.provenance.input_sha256 != scan.sha256:
+        raise InputError(f"{path.name} was made from another file than {scan.path.name} (their SHA-256 differ); run "
+                         "cmbdetect detect again.")
+    findings = tuple(map(_of_result, result.findings))
+    labels = _labels(path.with_name(FILE_NAMES["labels"].format(scan.stem)), scan, findings)
+    classify = result.provenance.parameters.get("classify", {})
+    subject, session = subject_and_session(scan.stem)
+    return ReviewedCase(
+        subject, session, scan.stem, scan.path.name, scan.sha256, scan.volume, labels,
+        acquisition_of(result.provenance.modality, scan.metadata, scan.volume), findings,
+        threshold=classify.get("threshold"), provenance=result_to_json(result)["provenance"],
+        simulated=scan.simulated, warnings=scan.warnings)
+
+
+def _of_result(finding: Finding) -> CaseFinding:
+    place = finding.place
+    return CaseFinding(finding.id, finding.position_ras, finding.diameter_mm, finding.volume_mm3, finding.probability,
+                       UNDECIDED, region=place.region if place else "", side=place.side if place else "",
+                       region_confidence=place.confidence if place else None, edge_mm=finding.edge_mm)
+
+
+def _labels(path: Path, scan: Scan, findings: Sequence[CaseFinding]) -> Volume:
+    """Return the label map of the findings on the grid of the scan; empty where there is none and nothing needs one."""
+    if not path.exists():
+        if any(not one.added_by_reader for one in findings):
+            raise InputError(f"{path} is missing, the label map that belongs to the findings; take it from a backup or "
+                             "detect again.")
+        return scan.volume.with_data(np.zeros(scan.volume.shape, np.int32))
+    labels = read_on_grid(path, scan.volume, scan.path)
+    known = np.isin(labels.data, [one.id for one in findings])
+    return labels.with_data(np.where(known, labels.data, 0).astype(np.int32))
+
+
+def _with_volumes(findings: Sequence[CaseFinding], labels: Volume) -> tuple[CaseFinding, ...]:
+    """Return findings with the volume of their outlines, where only those know it."""
+    counts = np.bincount(labels.data.ravel())
+    return tuple(replace(one, volume_mm3=float(counts[one.id] * labels.voxel_volume_mm3))
+                 if not one.volume_mm3 and one.id < len(counts) else one for one in findings)

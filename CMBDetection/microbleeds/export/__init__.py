@@ -1,0 +1,1 @@
+"""Counts, reports and labels in the forms that others read; one file per form."""

@@ -1,0 +1,435 @@
+"""Baseline and follow-up of one subject: which microbleeds are new, which were there, which are no longer seen.
+
+Two findings are compared by the distance of their places, relative to the distance at which they are as likely the same
+as not: d / t. A pair costs (d / t)²; staying alone costs 1/2 for each finding of either scan. Of all one-to-one
+pairings the cheapest is taken. A finding is only given a verdict if every pairing in which it fares otherwise costs at
+least 0.5 more; else it is a question for the reader. So a lone pair is surely the same up to 0.7 t, surely two
+different ones from 1.2 t on, and a question in between; and two candidates at nearly the same distance are a question
+too.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .errors import InputError
+from .geometry import apply_affine, ras_to_voxel, resample_like, to_canonical, voxel_to_ras
+from .reviewed_case import CaseFinding, ReviewedCase
+from .rigid_registration import Registration, register
+from .snapshots import CROP_MM, PLANES, Plane, crop, grey_window
+from .subject_counts import LARGEST_MM, Tally, ariah_band, comparability
+from .volume import Volume
+
+NEW, STABLE, NOT_SEEN, OUTSIDE, AMBIGUOUS = STATUSES = ("new", "stable", "not seen", "outside", "ambiguous")
+"""Outside: its place is not in the other scan, so that nobody knows. Ambiguous: a reader has to say."""
+
+REGISTRATION_MM = 1.0
+"""Error of the registration with what a brain changes between two visits; see the measurements."""
+SURELY = 0.5
+"""Cost by which another pairing must be worse."""
+_ALONE = 0.5
+_NEVER = 1e6
+_MASKED_SHARE = 0.1
+_HIDDEN_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A finding of the other scan that may be the same: its id, and the distance in mm."""
+
+    id: int
+    distance_mm: float
+
+
+@dataclass(frozen=True)
+class PairedFinding:
+    """What became of one finding, or of one pair.
+
+    Attributes
+    ----------
+    status : str
+        One of `STATUSES`.
+    follow_up_id, baseline_id : int or None
+        Both of a stable one.
+    follow_up_ras, baseline_ras : (R, A, S) mm
+        Its place in the world of each scan; where it was not found, the place that it would have there.
+    distance_mm : float or None
+        Between the two places of a stable one.
+    candidates : tuple of Partner
+        Of an ambiguous one: which it may be, the nearest first.
+    is_possible, is_too_large : bool
+        Of the follow-up's finding if there is one, else of the baseline's; larger than 10 mm is not a microbleed.
+    remark : str
+        What a reader should know about it; "" for nothing.
+    """
+
+    status: str
+    follow_up_id: int | None
+    baseline_id: int | None
+    follow_up_ras: tuple[float, float, float]
+    baseline_ras: tuple[float, float, float]
+    distance_mm: float | None = None
+    candidates: tuple[Partner, ...] = ()
+    is_possible: bool = False
+    is_too_large: bool = False
+    remark: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Pairing:
+    """Two scans of one subject.
+
+    Attributes
+    ----------
+    findings : tuple of PairedFinding
+        Every finding of the follow-up by its id, then those of the baseline that are not stable, by their id.
+    registration : Registration
+        From the follow-up (fixed) to the baseline (moving).
+    is_reviewed : bool
+        Both scans are.
+    warnings : tuple of str
+        Sentences for the reader.
+    """
+
+    findings: tuple[PairedFinding, ...]
+    registration: Registration
+    is_reviewed: bool
+    warnings: tuple[str, ...] = ()
+
+    def of_status(self, status: str) -> tuple[PairedFinding, ...]:
+        """Return the findings of a status."""
+        return tuple(one for one in self.findings if one.status == status)
+
+    @property
+    def questions(self) -> tuple[PairedFinding, ...]:
+        """The follow-up's ambiguous findings: each needs an answer."""
+        return tuple(one for one in self.of_status(AMBIGUOUS) if one.follow_up_id is not None)
+
+
+@dataclass(frozen=True)
+class NewMicrobleeds:
+    """What has come since the baseline.
+
+    Attributes
+    ----------
+    tally : Tally
+        New microbleeds by certainty.
+    unanswered, outside : int
+        Those of the follow-up that are not counted, because a question is open or the baseline does not show the place.
+    """
+
+    tally: Tally
+    unanswered: int
+    outside: int
+
+    @property
+    def total(self) -> int:
+        """Number of new microbleeds."""
+        return self.tally.total
+
+    @property
+    def band(self) -> str:
+        """ARIA-H microhaemorrhage band of the total; see `subject_counts.ariah_band`."""
+        return ariah_band(self.total)
+
+    @property
+    def highest_band(self) -> str:
+        """The band if all that are not counted were new."""
+        return ariah_band(self.total + self.unanswered + self.outside)
+
+
+def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping[int, int | None] | None = None,
+               registration: Registration | None = None) -> Pairing:
+    """Register two scans and pair their microbleeds.
+
+    Parameters
+    ----------
+    baseline, follow_up : ReviewedCase
+        Of one subject and one sequence; their accepted findings count, without a review all of them.
+    answers : dict or None
+        What a reader says of findings of the follow-up: id to the id of the same one in the baseline, or to None for
+        a new one.
+    registration : Registration or None
+        An earlier one of the same two scans, from the follow-up to the baseline, which saves the time of another.
+
+    Raises
+    ------
+    InputError
+        If the scans are of different sequences, one and the same, or cannot be registered, or an answer does not fit
+        the findings.
+    """
+    names = f"{baseline.scan_name} and {follow_up.scan_name}"
+    if baseline.scan_sha256 and baseline.scan_sha256 == follow_up.scan_sha256:
+        raise InputError(f"{names} are the same scan; choose another baseline.")
+    try:
+        warnings = comparability(baseline.acquisition, follow_up.acquisition)
+    except InputError as error:
+        raise InputError(f"{names} cannot be compared: {error}") from None
+    registration = registration or register(follow_up.image, baseline.image)
+    if not registration.is_trusted:
+        raise InputError(f"{names} could not be registered (agreement {registration.agreement:.2f}); check that both "
+                         "are scans of the same head with the same sequence.")
+    if baseline.subject != follow_up.subject:
+        warnings += (f"The names are of two subjects, {baseline.subject} and {follow_up.subject}.",)
+    for case, name in ((baseline, "baseline"), (follow_up, "follow-up")):
+        if not case.is_reviewed:
+            warnings += (f"The {name} is unreviewed: its findings are the detector's.",)
+        elif not case.is_finished:
+            warnings += (f"The review of the {name} is not finished.",)
+    return Pairing(pair_findings(baseline, follow_up, registration, answers or {}), registration,
+                   baseline.is_reviewed and follow_up.is_reviewed, warnings)
+
+
+def new_since(pairing: Pairing) -> NewMicrobleeds:
+    """Count what is new; findings larger than 10 mm are not microbleeds and left out."""
+    def of_follow_up(status: str) -> list[PairedFinding]:
+        return [one for one in pairing.of_status(status) if one.follow_up_id is not None and not one.is_too_large]
+
+    new = of_follow_up(NEW)
+    possible = sum(one.is_possible for one in new)
+    tally = Tally(len(new) - possible, possible) if pairing.is_reviewed else Tally(unreviewed=len(new))
+    return NewMicrobleeds(tally, len(of_follow_up(AMBIGUOUS)), len(of_follow_up(OUTSIDE)))
+
+
+def picture_pair(baseline: ReviewedCase, follow_up: ReviewedCase, pairing: Pairing, finding: PairedFinding,
+                 plane: Plane = PLANES[0]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same place in the baseline and in the follow-up, each (n, n) uint8; see `snapshots.crop`.
+
+    The baseline is resampled to the grid of the follow-up, so that both show the same slice; each has its own grey
+    window. What a scan does not show is black.
+    """
+    there, here = pairing.registration.moving_to_fixed(baseline.image), to_canonical(follow_up.image)
+    centre = ras_to_voxel(here, np.array(finding.follow_up_ras))
+    # a cube about the place, which may reach out of the follow-up's field of view
+    reach = np.ceil(CROP_MM / here.spacing).astype(int)
+    first = np.floor(centre).astype(int) - reach
+    affine = here.affine.copy()
+    affine[:3, 3] = voxel_to_ras(here, first)
+    grid = Volume(np.broadcast_to(np.uint8(0), tuple(2 * reach + 2)), affine)
+    pictures = [crop(shown, finding.follow_up_ras, plane, grey_window(shown, finding.follow_up_ras))
+                for shown in (resample_like(there, grid, order=1), here)]
+    return pictures[0], pictures[1]
+
+
+def pair_findings(baseline: ReviewedCase, follow_up: ReviewedCase, registration: Registration,
+                  answers: Mapping[int, int | None]) -> tuple[PairedFinding, ...]:
+    """Pair the findings of two registered scans; see `pair_cases`, which calls this, and the top of this file."""
+    places = _Places(baseline, follow_up, registration)
+    now, before = follow_up.microbleeds, baseline.microbleeds
+    _check_answers(answers, baseline, follow_up)
+    squares = np.array([places.ratio(one, other) ** 2 for one in now for other in before])
+    squares = squares.reshape(len(now), len(before))
+    fates, plausible = _pair(_with_answers(squares, now, before, answers))
+    result, taken, open_ones = [], set(), {number for fate in plausible.values() for number in fate if number >= 0}
+    for number, one in enumerate(now):
+        partner = before[fates[number]] if fates[number] >= 0 else None
+        candidates = [before[other] for other in plausible.get(number, ()) if other >= 0]
+        remark = ""
+        if one.id in answers:
+            candidates = []
+            partner = next((other for other in baseline.findings if other.id == answers[one.id]), None)
+        elif partner is None and not candidates:
+            candidates = places.not_accepted_at(one)
+            remark = _remark("baseline", candidates)
+        if candidates:
+            result.append(places.of_follow_up(AMBIGUOUS, one, candidates, remark))
+        elif partner is not None:
+            result.append(places.stable(one, partner))
+            taken.add(partner.id)
+        else:
+            shown = one.id in answers or places.baseline_shows(one)
+            result.append(places.of_follow_up(NEW if shown else OUTSIDE, one))
+    for number, other in enumerate(before):
+        if other.id in taken:
+            continue
+        rejected = places.not_accepted_now_at(other)
+        status = AMBIGUOUS if number in open_ones else NOT_SEEN if places.follow_up_shows(other) else OUTSIDE
+        result.append(places.of_baseline(status, other, _remark("follow-up", rejected)))
+    return tuple(result)
+
+
+class _Places:
+    """Places of the findings of two registered scans in both worlds, and how far apart they are."""
+
+    def __init__(self, baseline: ReviewedCase, follow_up: ReviewedCase, registration: Registration):
+        self._baseline, self._follow_up = baseline, follow_up
+        self._to_baseline = registration.to_moving
+        self._to_follow_up = np.linalg.inv(registration.to_moving)
+        axes = [image.affine[:3, :3] for image in (follow_up.image, registration.moving_to_fixed(baseline.image))]
+        # of a place that is only known to its voxel, a uniform distribution, in both scans
+        self._covariance = sum(axis @ axis.T for axis in axes) / 12 + REGISTRATION_MM**2 * np.eye(3)
+        self._show_everything = {id(case): (case.image.data == 0).mean() < _MASKED_SHARE
+                                 for case in (baseline, follow_up)}
+
+    def _in_baseline(self, one: CaseFinding) -> np.ndarray:
+        return apply_affine(self._to_baseline, np.array(one.position_ras))
+
+    def _in_follow_up(self, other: CaseFinding) -> np.ndarray:
+        return apply_affine(self._to_follow_up, np.array(other.position_ras))
+
+    def _between(self, one: CaseFinding, other: CaseFinding) -> np.ndarray:
+        return self._in_follow_up(other) - np.array(one.position_ras)
+
+    def distance_mm(self, one: CaseFinding, other: CaseFinding) -> float:
+        """Between a finding of the follow-up and one of the baseline."""
+        return float(np.linalg.norm(self._between(one, other)))
+
+    def ratio(self, one: CaseFinding, other: CaseFinding) -> float:
+        """Distance over the distance at which they are as likely the same as not."""
+        between = self._between(one, other)
+        return float(np.linalg.norm(between)) / tolerance_mm(between, self._covariance, one, other)
+
+    def not_accepted_at(self, one: CaseFinding) -> list[CaseFinding]:
+        """Findings that the baseline does not count, and that surely lie at the place of one of the follow-up."""
+        return [other for other in _not_counted(self._baseline) if self.ratio(one, other) ** 2 <= 1 - SURELY]
+
+    def not_accepted_now_at(self, other: CaseFinding) -> list[CaseFinding]:
+        """The same the other way round."""
+        return [one for one in _not_counted(self._follow_up) if self.ratio(one, other) ** 2 <= 1 - SURELY]
+
+    def baseline_shows(self, one: CaseFinding) -> bool:
+        return self._shows(self._baseline, self._in_baseline(one))
+
+    def follow_up_shows(self, other: CaseFinding) -> bool:
+        return self._shows(self._follow_up, self._in_follow_up(other))
+
+    def stable(self, one: CaseFinding, other: CaseFinding) -> PairedFinding:
+        return replace(self.of_follow_up(STABLE, one), baseline_id=other.id, baseline_ras=other.position_ras,
+                       distance_mm=self.distance_mm(one, other))
+
+    def of_follow_up(self, status: str, one: CaseFinding, candidates: Sequence[CaseFinding] = (),
+                     remark: str = "") -> PairedFinding:
+        partners = sorted((Partner(other.id, self.distance_mm(one, other)) for other in candidates),
+                          key=lambda partner: partner.distance_mm)
+        place = tuple(self._in_baseline(one).tolist())
+        return PairedFinding(status, one.id, None, one.position_ras, place, None, tuple(partners), one.is_possible,
+                             one.diameter_mm > LARGEST_MM, remark)
+
+    def of_baseline(self, status: str, other: CaseFinding, remark: str) -> PairedFinding:
+        place = tuple(self._in_follow_up(other).tolist())
+        return PairedFinding(status, None, other.id, place, other.position_ras, None, (), other.is_possible,
+                             other.diameter_mm > LARGEST_MM, remark)
+
+    def _shows(self, case: ReviewedCase, place_ras: np.ndarray) -> bool:
+        """Whether a scan shows a place: its field of view reaches beyond it, and it is not in the 0 around a brain."""
+        image = case.image
+        voxel = ras_to_voxel(image, place_ras)
+        margin = REGISTRATION_MM / image.spacing - 0.5
+        if (voxel < margin).any() or (voxel > np.array(image.shape) - 1 - margin).any():
+            return False
+        if self._show_everything[id(case)]:
+            return True
+        reach = np.ceil(_HIDDEN_MM / image.spacing)
+        box = [slice(int(max(low, 0)), int(high) + 1) for low, high in zip(np.rint(voxel) - reach,
+                                                                          np.rint(voxel) + reach, strict=True)]
+        return bool(image.data[tuple(box)].any())
+
+
+def tolerance_mm(between_mm: np.ndarray, covariance_mm2: np.ndarray, one: CaseFinding, other: CaseFinding) -> float:
+    """Return the distance at which two findings are as likely the same as not.
+
+    Twice the error of a distance in this direction, which 95 % of the same stay below, and the mean of both radii: a
+    bleed that blooms more has another centre within itself.
+
+    Parameters
+    ----------
+    between_mm : (3,)
+        From one finding to the other.
+    covariance_mm2 : (3, 3)
+        Of the error of `between_mm`: registration, and the voxels of both scans, so that more is allowed across thick
+        slices than within them.
+    """
+    length_mm = float(np.linalg.norm(between_mm))
+    direction = between_mm / length_mm if length_mm else np.zeros(3)
+    return 2 * float(np.sqrt(direction @ covariance_mm2 @ direction)) + (one.diameter_mm + other.diameter_mm) / 4
+
+
+def _pair(squares: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:
+    """Return the cheapest one-to-one pairing, and what else is plausible.
+
+    Parameters
+    ----------
+    squares : (n, m)
+        (d / t)² of each finding of the follow-up and of the baseline.
+
+    Returns
+    -------
+    fates : (n,) int
+        Partner of each finding of the follow-up, -1 for none.
+    plausible : dict
+        Of each finding that could fare otherwise at little cost: every plausible partner, -1 for none.
+    """
+    costs = _augmented(squares)
+    fates, least = _cheapest(costs, squares.shape)
+    plausible = {}
+    for row, fate in enumerate(fates):
+        near = np.flatnonzero(squares[row] < 2 * _ALONE + SURELY).tolist()
+        others = [column for column in (*near, -1) if column != fate]
+        found = [column for column in others if _cost_if(costs, squares.shape, row, column) < least + SURELY]
+        if found:
+            plausible[row] = sorted({int(fate), *found})
+    return fates, plausible
+
+
+def _augmented(squares: np.ndarray) -> np.ndarray:
+    """Return costs (n + m, m + n) in which every finding may stay alone."""
+    rows, columns = squares.shape
+    costs = np.full((rows + columns, columns + rows), _NEVER)
+    costs[:rows, :columns] = np.minimum(squares, _NEVER)
+    costs[:rows, columns:][np.eye(rows, dtype=bool)] = _ALONE
+    costs[rows:, :columns][np.eye(columns, dtype=bool)] = _ALONE
+    costs[rows:, columns:] = 0
+    return costs
+
+
+def _cheapest(costs: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, float]:
+    rows, columns = linear_sum_assignment(costs)
+    fates = columns[:shape[0]]
+    return np.where(fates < shape[1], fates, -1), float(costs[rows, columns].sum())
+
+
+def _cost_if(costs: np.ndarray, shape: tuple[int, int], row: int, column: int) -> float:
+    """Return the least cost of all pairings in which a finding has this partner (-1: none)."""
+    forced = costs.copy()
+    keep = shape[1] + row if column < 0 else column
+    forced[row] = _NEVER
+    forced[row, keep] = costs[row, keep]
+    return _cheapest(forced, shape)[1]
+
+
+def _with_answers(squares: np.ndarray, now: tuple[CaseFinding, ...], before: tuple[CaseFinding, ...],
+                  answers: Mapping[int, int | None]) -> np.ndarray:
+    """Return the squares with every answered finding, and its partner, out of the question."""
+    squares = squares.copy()
+    squares[[one.id in answers for one in now]] = _NEVER
+    squares[:, [other.id in answers.values() for other in before]] = _NEVER
+    return squares
+
+
+def _check_answers(answers: Mapping[int, int | None], baseline: ReviewedCase, follow_up: ReviewedCase) -> None:
+    known = {one.id for one in follow_up.microbleeds}
+    there = {other.id for other in baseline.findings}
+    partners = list(answers.values())
+    for number, partner in answers.items():
+        if number not in known:
+            raise InputError(f"{follow_up.scan_name} has no microbleed {number} that the answer could be for; answer "
+                             "the questions again.")
+        if partner is not None and partner not in there:
+            raise InputError(f"{baseline.scan_name} has no finding {partner} that finding {number} of the follow-up "
+                             "could be; answer the questions again.")
+        if partner is not None and partners.count(partner) > 1:
+            raise InputError(f"Finding {partner} of {baseline.scan_name} is the answer for two findings of the "
+                             "follow-up; give it to one of them.")
+
+
+def _not_counted(case: ReviewedCase) -> list[CaseFinding]:
+    counted = {one.id for one in case.microbleeds}
+    return [one for one in case.findings if one.id not in counted]
+
+
+def _remark(scan: str, findings: list[CaseFinding]) -> str:
+    if not findings:
+        return ""
+    return f"The {scan}'s review has finding {findings[0].id} here, {findings[0].verdict}."

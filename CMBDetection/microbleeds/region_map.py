@@ -1,0 +1,102 @@
+"""The region map of a scan by a small network on a coarse grid.
+
+The network was trained on randomised images of label maps only, with the regions of ``simulation/region_rules.py``.
+Where its map does not look like a brain there is none: no region is better than a wrong one.
+"""
+
+import numpy as np
+import torch
+
+from .coarse_network import (
+    WORKING_SPACING_MM,
+    CoarseNetwork,
+    bundled_network,
+    cuts_of,
+    normalise,
+    to_working_grid,
+    window_along,
+)
+from .geometry import to_canonical
+from .region_lookup import ON_THE_RIGHT
+from .regions import REGIONS
+from .volume import Volume
+
+MODEL = "Models/region-map"
+INPUTS, OUTPUTS = 5, len(REGIONS) + 1
+"""Image, mask, and the place along R, A, S; a logit per region, and one of lying on the right."""
+LEAST_CERTAINTY = 0.6
+"""Mean probability of the regions that the network chose; below, it has not known its way."""
+_SMALLEST_SIZE, _LARGEST_SIZE = 32, 112
+_MARGIN_VOXELS = 3
+_DECIMETRE_MM = 100.0
+
+
+def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Volume | None, float]:
+    """Find which MARS region every part of the brain belongs to.
+
+    Parameters
+    ----------
+    volume : Volume
+        Raw intensities of any MR contrast; QSM keeps its sign.
+    brain : Volume
+        Brain mask on its grid.
+    device : str
+        A torch device.
+
+    Returns
+    -------
+    Volume or None, float
+        A region map as `region_lookup` reads it, at 2.5 mm along the scan's axes, None where the network has not known
+        its way; and the mean probability of what it chose.
+
+    Raises
+    ------
+    ModelError
+        If the model folder is missing, damaged or not what its card says.
+    """
+    network = bundled_network(MODEL, device)
+    canonical = to_canonical(volume)
+    image = to_working_grid(np.nan_to_num(canonical.data.astype(np.float32), posinf=0, neginf=0), canonical.spacing)
+    inside = to_working_grid(to_canonical(brain).data.astype(np.float32), canonical.spacing) >= 0.5
+    if not inside.any():
+        return None, 0.0
+    regions, certainty = _predict(network, image, inside, device)
+    return (Volume(regions, _working_affine(canonical, regions.shape)) if certainty >= LEAST_CERTAINTY else None,
+            certainty)
+
+
+def network_input(image: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
+    """Return what the network sees, (5, i, j, k), of intensities and a mask (bool) on the working grid.
+
+    Places are decimetres from the middle of the mask, about -1 to 1 in a brain.
+    """
+    inside = torch.nonzero(brain).float()
+    centre = inside.mean(dim=0) if len(inside) else torch.zeros(3)
+    places = torch.meshgrid(*((torch.arange(n) - middle) * (WORKING_SPACING_MM / _DECIMETRE_MM)
+                              for n, middle in zip(image.shape, centre.tolist(), strict=True)), indexing="ij")
+    return torch.stack([normalise(image * brain), brain.float(), *places])
+
+
+def _predict(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray, device: str) -> tuple[np.ndarray, float]:
+    windows = [window_along(inside.any(axis=others), _MARGIN_VOXELS, _SMALLEST_SIZE, _LARGEST_SIZE)
+               for others in ((1, 2), (0, 2), (0, 1))]
+    seen, within = cuts_of(windows, image.shape)
+    own_image = torch.zeros([size for _, size in windows])
+    own_brain = torch.zeros_like(own_image, dtype=torch.bool)
+    own_image[within], own_brain[within] = torch.from_numpy(image[seen]), torch.from_numpy(inside[seen])
+    with torch.inference_mode():
+        logits = network(network_input(own_image, own_brain)[None].to(device))[0].float().cpu()
+    probabilities, numbers = torch.softmax(logits[:-1], dim=0).max(dim=0)
+    numbers = numbers + 1 + ON_THE_RIGHT * (logits[-1] > 0)
+    regions = np.zeros(image.shape, np.uint8)
+    regions[seen] = torch.where(own_brain, numbers, 0).to(torch.uint8).numpy()[within]
+    return regions, float(probabilities[own_brain].mean())
+
+
+def _working_affine(canonical: Volume, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the affine of the working grid, which has the centre of the scan."""
+    affine = canonical.affine.copy()
+    centre = affine[:3, :3] @ ((np.array(canonical.shape) - 1) / 2) + affine[:3, 3]
+    affine[:3, :3] *= WORKING_SPACING_MM / canonical.spacing
+    affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    return affine

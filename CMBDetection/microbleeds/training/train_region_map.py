@@ -1,0 +1,197 @@
+"""Train the region network on random images made from label maps.
+
+    python -m microbleeds.training.train_region_map --labels FOLDER --work FOLDER
+
+FOLDER holds the 20 label maps of SynthSeg (``training_seg_*.nii.gz``, Apache-2.0); the last 5 are not trained on.
+Started again, it goes on from the last checkpoint in the work folder; every step is seeded by its number.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch.nn import functional
+
+from microbleeds.coarse_network import CoarseNetwork
+from microbleeds.region_lookup import ON_THE_RIGHT
+from microbleeds.region_map import INPUTS, OUTPUTS
+from microbleeds.regions import REGIONS
+from microbleeds.simulation import anatomy as tissues
+from microbleeds.simulation.anatomy import read_anatomy
+from microbleeds.simulation.deformation import deform, draw_deformation
+from microbleeds.simulation.region_rules import region_map
+from microbleeds.simulation.subject import AGES
+from microbleeds.training.brain_mask_images import IN_BRAIN, TISSUES
+from microbleeds.training.export import write_weights
+from microbleeds.training.region_images import IGNORED, region_geometry, region_image
+from microbleeds.training.train_brain_mask import learning_rate_share, prepare_map
+
+WIDTHS = (16, 24, 48, 64, 64)
+STEPS = 5700
+VARIANTS = 2
+IMAGES_PER_GEOMETRY = 3
+VALIDATION_MAPS, TEST_MAPS = 2, 3
+LEARNING_RATE = 2e-3
+AVERAGING = 0.997
+SEED = 30
+
+_NAMES_OF_CLASSES = {
+    tissues.AIR: "air", tissues.WHITE: "white matter", tissues.CORTEX: "cortex", tissues.CSF: "csf",
+    tissues.VENTRICLE: "ventricle", tissues.CHOROID: "other brain", tissues.CAUDATE: "caudate",
+    tissues.PUTAMEN: "putamen", tissues.PALLIDUM: "pallidum", tissues.THALAMUS: "thalamus",
+    tissues.HIPPOCAMPUS: "hippocampus", tissues.VENTRAL_DC: "ventral", tissues.BRAINSTEM: "brainstem",
+    tissues.CEREBELLAR_WHITE: "cerebellar white matter", tissues.CEREBELLAR_CORTEX: "cerebellar cortex",
+    tissues.SKULL: "cortical bone", tissues.SCALP: "soft tissue"}  # fmt: skip
+CODES_OF_CLASSES = np.array([TISSUES[_NAMES_OF_CLASSES[number]] for number in range(len(tissues.CLASS_NAMES))],
+                            np.uint8)
+"""Tissue of the random images by class of the simulator's anatomy."""
+
+
+def main() -> None:
+    """Train, validate, and write ``weights.pt`` and ``model.json`` into the work folder."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--labels", type=Path, required=True, help="folder of training_seg_*.nii.gz")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and the result")
+    parser.add_argument("--steps", type=int, default=STEPS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    maps = load_maps(arguments.labels, arguments.work)[:-TEST_MAPS]
+    network = train(maps[:-VALIDATION_MAPS], maps[-VALIDATION_MAPS:], arguments.work, arguments.steps)
+    figures = validate(network, maps[-VALIDATION_MAPS:], 60)
+    card = {
+        "name": "region-map",
+        **write_weights(arguments.work / "weights.pt", network),
+        "architecture": {"kind": "region map", "widths": list(WIDTHS), "inputs": INPUTS, "outputs": OUTPUTS},
+        "licence": "Apache-2.0",
+        "training": {"steps": arguments.steps, "seed": SEED, "data": "SynthSeg label maps, simulated images"},
+        "validation": figures,
+    }
+    (arguments.work / "model.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(card, indent=2))
+
+
+def load_maps(folder: Path, work: Path) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """Return of every label map the tissue codes and the regions, in RAS order at 1 mm; kept in `work`.
+
+    After the map itself come variants with other ventricles and sulci, as the simulator draws them for older adults.
+    """
+    files = sorted(folder.glob("training_seg_*.nii.gz"))
+    if len(files) <= VALIDATION_MAPS + TEST_MAPS:
+        raise SystemExit(f"{folder} holds {len(files)} label maps training_seg_*.nii.gz; at least 6 are needed.")
+    return [[_kept(work / f"{file.name.split('.')[0]}-{variant}.npz", file, (number, variant))
+             for variant in range(VARIANTS + 1)] for number, file in enumerate(files)]
+
+
+def _kept(path: Path, file: Path, seed: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    if not path.exists():
+        anatomy = read_anatomy(file)
+        tissue = prepare_map(sitk.ReadImage(str(file)))
+        if seed[1]:
+            random = np.random.default_rng((SEED, *seed))
+            anatomy = deform(anatomy, draw_deformation(random, random.uniform(*AGES)))
+            tissue = CODES_OF_CLASSES[anatomy.classes.data] + np.uint8(IN_BRAIN) * anatomy.brain
+        regions, right = region_map(anatomy)
+        sides = np.where(regions > IGNORED, ON_THE_RIGHT * right, 0).astype(np.uint8)
+        np.savez_compressed(path, tissue=tissue, regions=regions + sides)
+    with np.load(path) as content:
+        return content["tissue"], content["regions"]
+
+
+def train(maps: list, held_out: list, work: Path, steps: int) -> CoarseNetwork:
+    """Return the network with averaged weights after `steps` images."""
+    torch.manual_seed(SEED)
+    network, average = (CoarseNetwork(WIDTHS, INPUTS, OUTPUTS) for _ in range(2))
+    average.load_state_dict(network.state_dict())
+    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
+    checkpoint, first, seconds = work / "checkpoint.pt", 0, 0.0
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        for part, name in ((network, "network"), (average, "average"), (optimiser, "optimiser")):
+            part.load_state_dict(saved[name])
+        first, seconds = saved["step"], saved["seconds"]
+    started, losses = time.time() - seconds, []
+    for step in range(first, steps):
+        if step % IMAGES_PER_GEOMETRY == 0:
+            random = np.random.default_rng((SEED, step))
+            variants = maps[random.integers(len(maps))]
+            geometry = region_geometry(*variants[random.integers(len(variants))], random)
+        optimiser.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_share(step / steps)
+        losses.append(train_step(network, optimiser, *region_image(*geometry, random)))
+        decay = min(AVERAGING, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        if (step + 1) % (50 * IMAGES_PER_GEOMETRY) == 0 or step + 1 == steps:
+            elapsed = time.time() - started
+            print(f"step {step + 1}/{steps} loss {np.mean(losses):.4f} {elapsed / 60:.1f} min", flush=True)
+            losses = []
+            torch.save({"network": network.state_dict(), "average": average.state_dict(), "step": step + 1,
+                        "optimiser": optimiser.state_dict(), "seconds": elapsed}, checkpoint)  # fmt: skip
+        if (step + 1) % (250 * IMAGES_PER_GEOMETRY) == 0:
+            print("validation", validate(average, held_out, 15), flush=True)
+    return average.eval()
+
+
+def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> float:
+    """Make one step on one image (5, i, j, k) and its regions (8, i, j, k); cross-entropy and Dice over the regions."""
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(seen[None])
+    logits = logits.float()[0]
+    shares, right, known = target_shares(parts)
+    if known.sum() == 0:
+        return 0.0
+    region_logs = functional.log_softmax(logits[:-1][:, known], dim=0)
+    probabilities = region_logs.exp()
+    cross_entropy = -(shares * region_logs).sum(dim=0).mean()
+    overlap = 2 * (probabilities * shares).sum(dim=1) + 1
+    dice = overlap / (probabilities.square().sum(dim=1) + shares.square().sum(dim=1) + 1)
+    side = functional.binary_cross_entropy_with_logits(logits[-1][known], right)
+    loss = cross_entropy + 0.5 * (1 - dice).mean() + side
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
+    return loss.item()
+
+
+def target_shares(parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the share of each region (13, n) and of the right side (n) in the voxels that are known, and which."""
+    known = (parts > IGNORED).any(dim=0)
+    inside = parts[:, known]
+    counted = inside > IGNORED
+    count = counted.sum(dim=0)
+    shares = torch.stack([((inside & (ON_THE_RIGHT - 1)) == number + 1).sum(dim=0) for number in range(len(REGIONS))])
+    return shares / count, (inside >= ON_THE_RIGHT).sum(dim=0) / count, known
+
+
+def validate(network: CoarseNetwork, maps: list, count: int) -> dict[str, float]:
+    """Return shares of voxels that are right, over `count` random images of each map: median and low of images."""
+    region, category, side = [], [], []
+    categories = torch.tensor([0, 0] + [1] * 6 + [2] * 5)
+    with torch.inference_mode():
+        for index, variants in enumerate(maps):
+            for number in range(0, count, IMAGES_PER_GEOMETRY):
+                random = np.random.default_rng((SEED, 10**6 + index, number))
+                geometry = region_geometry(*variants[number % len(variants)], random)
+                for _ in range(IMAGES_PER_GEOMETRY):
+                    seen, parts = region_image(*geometry, random)
+                    logits = network(seen[None])[0]
+                    shares, right, known = target_shares(parts)
+                    if known.sum() < 1000:
+                        continue
+                    found, true = logits[:-1][:, known].argmax(dim=0), shares.argmax(dim=0)
+                    region.append((found == true).float().mean())
+                    category.append((categories[found] == categories[true]).float().mean())
+                    side.append(((logits[-1][known] > 0) == (right > 0.5)).float().mean())
+    return {f"{name}_{level}": round(float(np.quantile(values, quantile)), 4)
+            for name, values in (("region", region), ("category", category), ("side", side))
+            for level, quantile in (("median", 0.5), ("p05", 0.05))}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The commands export and report, from the files of a review to the files of each form."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from microbleeds import export_commands, regions, review_log
+from microbleeds.cli import main
+from microbleeds.export import formats
+from microbleeds.findings import DetectionResult
+from microbleeds.geometry import voxel_to_ras
+from microbleeds.read_write import files_sha256, write_image, write_label_map, write_text
+from microbleeds.review_files import ACCEPTED, REJECTED
+from microbleeds.review_log import Event, ReviewState
+from microbleeds.review_sidecar import Sidecar, sidecar_text
+from microbleeds.volume import Volume
+from review_phantoms import detection
+
+AT = "2026-11-24T09:00:00+00:00"
+
+
+@pytest.fixture
+def scan(tmp_path, draw_affine):
+    """A reviewed scan: one accepted in the left occipital lobe, one rejected."""
+    rng = np.random.default_rng(4)
+    volume = Volume(rng.normal(300, 20, (40, 44, 18)).astype(np.float32), draw_affine(rng, True, (0.9, 0.9, 2.0)))
+    image = tmp_path / "sub-07_T2starw.nii.gz"
+    write_image(image, volume)
+    labels = np.zeros(volume.shape, np.int32)
+    labels[9:12, 11:14, 5:8], labels[19:22, 14:17, 8:11] = 1, 2
+    write_label_map(tmp_path / "sub-07_T2starw_desc-cmb_dseg.nii.gz", volume.with_data(labels))
+    found = detection(voxel_to_ras(volume, np.array([[10, 12, 6], [20, 15, 9]])))
+    mapped = Volume(np.full((20, 22, 18), regions.OCCIPITAL, np.uint8), volume.affine @ np.diag([2, 2, 1, 1]))
+    value = review_log.detection_value(DetectionResult(found.candidates, found.provenance, mapped), ReviewState())
+    events = (Event(AT, "", "detected", 0, value), Event(AT, "A", "verdict", 1, ACCEPTED, 2.5),
+              Event(AT, "A", "verdict", 2, REJECTED, 1.0))
+    write_text(tmp_path / "sub-07_T2starw_desc-cmb_review.json", sidecar_text(
+        Sidecar(events, image.name, files_sha256([image]), "cd" * 32, "A", 0.5, 1)))
+    return image
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_the_help_names_the_forms_that_there_are():
+    assert tuple(export_commands.FORMATS) == formats.FORMATS
+
+
+def test_report_says_where_the_microbleed_lies(scan, tmp_path, capsys):
+    code, out, _ = run(capsys, "report", scan, "-o", tmp_path / "out", "--progress", "none")
+    page = tmp_path / "out" / "sub-07_T2starw_desc-cmb_reading.html"
+    assert code == 0 and str(page) in out
+    text = page.read_text(encoding="utf-8")
+    assert "strictly lobar" in text and "occipital" in text and "not for clinical use" in text
+
+
+def test_every_form_at_once(scan, tmp_path, capsys):
+    names = [name for name in formats.FORMATS if name != "dicom"]
+    out = tmp_path / "out"
+    code, _, err = run(capsys, "export", scan, "-o", out, "--cohort-table", out / "cohort.csv", "--progress", "none",
+                       "--formats", *names)
+    assert code == 0, err
+    with open(out / "cmb_findings.tsv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [(row["verdict"], row["region"], row["category"]) for row in rows] == [
+        ("accepted", "occipital", "lobar"), ("rejected", "occipital", "lobar")]
+    for name in ("sub-07_T2starw_desc-cmb_reading.pdf", "sub-07_T2starw_desc-cmb.seg.nrrd", "cohort.csv",
+                 "bids/dataset_description.json", "training/splits.json",
+                 "nnUNet_raw/Dataset501_Microbleeds/dataset.json"):
+        assert (out / name).exists(), name
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    code, _, err = run(capsys, "export", scan, "-o", out, "--formats", "tables", "--progress", "none")
+    assert code == 2 and "cmb_findings" in err
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_json_lines_for_the_panel(scan, tmp_path, capsys):
+    _, out, _ = run(capsys, "export", scan, "-o", tmp_path / "out", "--formats", "labels", "--progress", "json")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events][-2:] == ["result", "done"]
+    assert events[-2]["files"]["labels"].endswith("_desc-cmb_labels.nii.gz")
+    assert all(0 <= event["fraction"] <= 1 for event in events if event["event"] == "progress")
+
+
+@pytest.mark.parametrize("arguments, said", [
+    ((), "Nothing is asked for"), (("--formats", "dicom"), "is not a DICOM series"),
+    (("--formats", "page", "--baseline", "none.nii.gz"), "none.nii.gz does not exist"),
+    (("--formats", "page", "--review", "none.json"), "none.json cannot be opened")])
+def test_what_cannot_be_done_is_one_sentence(scan, tmp_path, capsys, arguments, said):
+    code, _, err = run(capsys, "export", scan, "-o", tmp_path / "out", "--progress", "none", *arguments)
+    assert code == 2 and said in err and err.count("\n") == 1
+
+
+def test_a_scan_without_anything_is_told(scan, tmp_path, capsys):
+    for path in tmp_path.glob("*_desc-cmb_*"):
+        path.unlink()
+    code, _, err = run(capsys, "report", scan, "-o", tmp_path / "out", "--progress", "none")
+    assert code == 2 and "has no review and no result of a detection" in err
