@@ -4,8 +4,8 @@
 
 The scripted reader knows the truth of the simulated scan: findings that overlap a drawn microbleed are accepted, the
 others rejected with a reason, what was missed is added. ``--pages`` keeps copies of the HTML report and the PDF
-(the repository's: ``--pages Resources/Example``). Needs highdicom and reportlab; the scan is written as a DICOM series
-first, so that DICOM objects can be made.
+(the repository's: ``--pages Resources/Example``), with pictures of its pages if pdftoppm is installed. Needs highdicom
+and reportlab; the scan is written as a DICOM series first, so that DICOM objects can be made.
 """
 
 import argparse
@@ -59,6 +59,9 @@ def main() -> int:
         options.pages.mkdir(parents=True, exist_ok=True)
         for path in exported.glob("sub-sample*_reading.*"):
             shutil.copy(path, options.pages / path.name.replace("sub-sample_T2starw_desc-cmb_", ""))
+        if shutil.which("pdftoppm"):
+            subprocess.run(["pdftoppm", "-r", "70", "-png", options.pages / "reading.pdf", options.pages / "reading"],
+                           check=True)
     return 0
 
 
@@ -75,7 +78,7 @@ def review(image: Path) -> None:
     truth = read_on_grid(TRUTH, scan.volume, image).data
     events = [Event(AT, "", review_log.DETECTED, 0, review_log.detection_value(result, ReviewState()))]
     found: set[int] = set()
-    rejected = 0
+    rejected, least = 0, None
     for finding in result.findings:
         true = set(np.unique(truth[labels == finding.id]).tolist()) - {0}
         found |= true
@@ -83,9 +86,12 @@ def review(image: Path) -> None:
         if not true:
             events.append(Event(AT, READER, review_log.MIMIC_KIND, finding.id, REASONS[rejected % len(REASONS)]))
             rejected += 1
-        elif finding.probability < 0.5:
-            events.append(Event(AT, READER, review_log.CERTAINTY, finding.id, "possible"))
-            events.append(Event(AT, READER, review_log.COMMENT, finding.id, "Faint; „unsicher“, 再検"))
+        else:
+            # the findings come by falling probability
+            least = finding.id
+    if least is not None:
+        events.append(Event(AT, READER, review_log.CERTAINTY, least, "possible"))
+        events.append(Event(AT, READER, review_log.COMMENT, least, "Faint; „unsicher“, 再検"))
     number = replay(events).next_id
     for lesion, voxels in enumerate(region_voxels(truth, int(truth.max())), 1):
         if lesion in found or not len(voxels):

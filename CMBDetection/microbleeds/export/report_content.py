@@ -338,8 +338,8 @@ def _number(value: float, decimals: int) -> str:
 
 def _finding_notes(listed: Sequence[CaseFinding]) -> tuple[str, ...]:
     notes = ["Position: from the origin of the scan's coordinates to the right or left (R, L), front or back (A, P), "
-             "top or bottom (S, I). Size: diameter of a sphere of the same volume; blooming makes it depend on sequence, "
-             "field strength and echo time."]
+             "top or bottom (S, I). Size: diameter of a sphere of the same volume; blooming makes it depend on "
+             "sequence, field strength and echo time."]
     if any(one.region and one.region_confidence is not None for one in listed):
         notes.append("Per cent: confidence of the region; none where the reader has chosen it.")
     return tuple(notes)
@@ -405,8 +405,8 @@ def _provenance(case: ReviewedCase) -> tuple[tuple[str, str], ...]:
     rows = (("Scan", (case.scan_name, f"{' × '.join(map(str, case.image.shape))} voxels",
                       case.scan_sha256 and f"SHA-256 {case.scan_sha256}")),
             ("Model", (made.get("model_name"), made.get("model_sha256") and f"SHA-256 {made['model_sha256']}")),
-            ("Operating point", (made.get("operating_point"),
-                                 "" if case.threshold is None else f"shown from a probability of {case.threshold:.3g} on")),
+            ("Operating point", (made.get("operating_point"), "" if case.threshold is None
+                                 else f"shown from a probability of {case.threshold:.3g} on")),
             ("Verdicts by", [f"{reader} ({count})" for reader, count in readers.items()]),
             ("Versions", [f"{name} {version}" for name, version in versions.items()]))
     return tuple((name, shown(", ".join(filter(None, texts))) or _UNKNOWN) for name, texts in rows)
