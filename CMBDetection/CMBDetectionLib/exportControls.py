@@ -1,15 +1,17 @@
-"""The tab of the export: which forms, where to, what to compare with."""
+"""The tab of the export: which forms, where to, what to compare with; and the import of a review made elsewhere."""
 
 import logging
 import os
 from pathlib import Path
 
 import qt
+from microbleeds.errors import InputError
 from slicer.i18n import tr as _
 
 from . import dependencies
 from .engineProcess import CANCELLED, FAILED
 from .exportRun import ExportOptions, ExportRun, isFromDicom
+from .reviewImport import importReview
 
 _FORMATS_SETTING, _FOLDER_SETTING = "CMBDetection/exportFormats", "CMBDetection/exportFolder"
 _FIRST = ("page", "tables")
@@ -49,6 +51,7 @@ class ExportControls:
         ui.exportFolderButton.connect("clicked(bool)", self._onFolderClicked)
         ui.exportBaselineButton.connect("clicked(bool)", self._onBaselineClicked)
         ui.exportButton.connect("clicked(bool)", self._onExportClicked)
+        ui.importButton.connect("clicked(bool)", self._onImportClicked)
         ui.exportList.connect("itemChanged(QListWidgetItem*)", self._onChoice)
         self._showFolder(str(qt.QSettings().value(_FOLDER_SETTING) or ""))
         self._showBaseline("")
@@ -80,6 +83,7 @@ class ExportControls:
         self.ui.exportButton.setText(_("Cancel") if running else _("Export"))
         self.ui.exportButton.setEnabled(running or (session is not None and bool(self._folder and self._chosen())))
         self.ui.exportBaselineButton.setEnabled(session is not None and not running)
+        self.ui.importButton.setEnabled(session is not None)
 
     def _chosen(self) -> list[str]:
         items = [self.ui.exportList.item(row) for row in range(self.ui.exportList.count)]
@@ -118,6 +122,16 @@ class ExportControls:
         self.ui.exportBaselineLabel.setText(Path(path).name if path else _("Not compared"))
         self.ui.exportBaselineLabel.setToolTip(path)
         self.ui.exportBaselineButton.setText(_("Forget") if path else _("Baseline…"))
+
+    def _onImportClicked(self, checked=False):
+        chosen = qt.QFileDialog.getOpenFileName(self.ui.exportList, _("Review made elsewhere"), self._folder,
+                                                "*.nii.gz *.nii *.nrrd *.mha *.json *.fcsv *.tsv *.csv")
+        path = chosen[0] if isinstance(chosen, tuple) else chosen
+        if path:
+            try:
+                self._say(importReview(self._session(), path))
+            except InputError as error:
+                self._say(str(error))
 
     # The run
 

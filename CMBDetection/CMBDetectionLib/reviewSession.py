@@ -153,6 +153,18 @@ class ReviewSession:
         self.act(review_log.ADDED, number, {"ras_mm": list(place), "diameter_mm": diameterMm,
                                             "region": region_to_json(region)}, then=number)
 
+    def labels(self):
+        """Return the outlines of all items as a label map (i, j, k) of ids on the grid of the volume."""
+        return volumeOf(self.volumeNode).with_data(self._allRegions().T)
+
+    def takeEvents(self, events):
+        """Do what events say that were made elsewhere, as the reader's own."""
+        for event in events:
+            if event.action == review_log.ADDED:
+                self._setRegion(event.finding, region_from_json(event.value.get("region")))
+        if events:
+            self._actAll([(event.action, event.finding, event.value) for event in events])
+
     def remove(self, number):
         """Remove a finding that a reader has added.
 

@@ -111,10 +111,10 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
         findings, labels = make_findings(candidates, rules, settings.classify.threshold, volume, prepared.brain,
                                          improbable_regions)
     with clock.step("regions", "Regions", shown_as="cleanup"):
-        regions, certainty = find_regions(volume, brain, device)
+        regions, margin = find_regions(volume, brain, device)
     if regions is None:
-        warnings.append(f"The regions of the brain could not be told on this scan (certainty {certainty:.2f}), so no "
-                        "finding has one; check the orientation in the header and the brain mask.")
+        warnings.append(f"The regions of the brain could not be told on this scan (margin {margin:.3f}), so no finding "
+                        "has one; check the orientation in its header, and the brain mask.")
     else:
         findings = tuple(replace(finding, place=locate(regions, finding.position_ras)) for finding in findings)
     provenance = _provenance(scan, model, operating_point, modality, reason, clock.seconds, warnings)

@@ -1,7 +1,8 @@
 """The region map of a scan by a small network on a coarse grid.
 
 The network was trained on randomised images of label maps only, with the regions of ``simulation/region_rules.py``.
-Where its map does not look like a brain there is none: no region is better than a wrong one.
+Where it is not more certain of the scan as its header says than of the scan upside down or back to front, the header
+lies or there is nothing to see, and there is no map: no region is better than a wrong one.
 """
 
 import numpy as np
@@ -24,10 +25,12 @@ from .volume import Volume
 MODEL = "Models/region-map"
 INPUTS, OUTPUTS = 5, len(REGIONS) + 1
 """Image, mask, and the place along R, A, S; a logit per region, and one of lying on the right."""
-LEAST_CERTAINTY = 0.6
-"""Mean probability of the regions that the network chose; below, it has not known its way."""
+LEAST_MARGIN = 0.01
+"""By how much the mean probability of what the network chose must be larger than on the mirrored scan."""
 _SMALLEST_SIZE, _LARGEST_SIZE = 32, 112
 _MARGIN_VOXELS = 3
+_ONE_WAY_AXES = (1, 2)
+"""Back to front and bottom to top; left and right look alike."""
 _DECIMETRE_MM = 100.0
 
 
@@ -47,7 +50,7 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
     -------
     Volume or None, float
         A region map as `region_lookup` reads it, at 2.5 mm along the scan's axes, None where the network has not known
-        its way; and the mean probability of what it chose.
+        its way; and by how much it was more certain (mean probability) than on the scan back to front or upside down.
 
     Raises
     ------
@@ -61,8 +64,9 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
     if not inside.any():
         return None, 0.0
     regions, certainty = _predict(network, image, inside, device)
-    return (Volume(regions, _working_affine(canonical, regions.shape)) if certainty >= LEAST_CERTAINTY else None,
-            certainty)
+    margin = certainty - max(_predict(network, np.flip(image, axis).copy(), np.flip(inside, axis).copy(), device)[1]
+                             for axis in _ONE_WAY_AXES)
+    return Volume(regions, _working_affine(canonical, regions.shape)) if margin >= LEAST_MARGIN else None, margin
 
 
 def network_input(image: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:

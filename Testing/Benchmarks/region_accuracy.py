@@ -65,14 +65,14 @@ def main() -> None:
         brain = brain_mask(scan.volume)
         started = time.perf_counter()
         if options.method == "network":
-            regions, certainty = find_regions(scan.volume, brain)
+            regions, margin = find_regions(scan.volume, brain)
         else:
-            regions, certainty = registered_regions(scan.volume, brain, options.atlas)
+            regions, margin = registered_regions(scan.volume, brain, options.atlas)
         seconds.append(time.perf_counter() - started)
         if regions is None:
-            without.append(f"{case.name} ({certainty:.2f})")
+            without.append(f"{case.name} ({margin:.2f})")
         points += points_of(case, options.set, truth, regions)
-        print(f"{case.name}: {len(points)} points, certainty {certainty:.3f}, {seconds[-1]:.1f} s", flush=True)
+        print(f"{case.name}: {len(points)} points, margin {margin:.3f}, {seconds[-1]:.1f} s", flush=True)
     print(tables(points))
     print(f"\nNo map: {', '.join(without) or 'none'} of {len(seconds)} scans. Seconds of a map: median "
           f"{np.median(seconds):.2f}, longest {max(seconds):.2f}.")

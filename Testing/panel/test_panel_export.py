@@ -11,6 +11,7 @@ import qt
 import slicer
 from CMBDetectionLib import exportControls
 from CMBDetectionLib.engineProcess import defaultCommand
+from CMBDetectionLib.volumeNodes import ijkToRas
 from microbleeds.read_write import read_labels
 from panelCase import PanelTestCase, makeVolume
 
@@ -126,6 +127,44 @@ class ExportTest(PanelTestCase):
         self.assertEqual(self.ui.exportBaselineLabel.text, "early.nii.gz")
         self.detect(self.panel, makeVolume("other"))
         self.assertEqual(self.ui.exportBaselineLabel.text, "Not compared")
+
+    def importing(self, path, takeTheirs=False):
+        with mock.patch.object(qt.QFileDialog, "getOpenFileName", lambda *rest: (str(path), "")), \
+                mock.patch.object(slicer.util, "confirmYesNoDisplay", return_value=takeTheirs) as asked:
+            self.ui.importButton.click()
+        return asked
+
+    def foreignTable(self):
+        """A table with finding 1 rejected, 2 accepted, and a point that is not there."""
+        places = [item.position_ras for item in self.panel.review.session.items[:2]]
+        places.append((ijkToRas(self.volume) @ [8, 13, 7, 1])[:3])
+        rows = [[*map(repr, map(float, place)), verdict, comment] for place, verdict, comment in zip(
+            places, ("rejected", "accepted", ""), ("", "„klein“ 小", "new one"), strict=True)]
+        path = Path(self.folder.name) / "theirs.tsv"
+        path.write_text("\n".join("\t".join(row) for row in [["R_mm", "A_mm", "S_mm", "verdict", "comment"], *rows]),
+                        encoding="utf-8")
+        return path
+
+    def test_aForeignReviewIsTakenOverAndContradictionsAreAsked(self):
+        self.ui.findingsTable.selectRow(0)
+        self.ui.acceptButton.click()
+        asked = self.importing(self.foreignTable())
+        self.assertEqual(asked.call_count, 1)
+        self.assertIn("2 matched, 1 added, 1 of yours not in the file, 1 conflicts", self.ui.messageLabel.text)
+        items = {item.id: item for item in self.panel.review.session.items}
+        self.assertEqual([items[n].verdict for n in (1, 2, 3, 4)], ["accepted", "accepted", "undecided", "accepted"])
+        self.assertEqual((items[2].comment, items[4].comment), ("„klein“ 小", "new one"))
+        self.importing(self.foreignTable(), takeTheirs=True)
+        items = {item.id: item for item in self.panel.review.session.items}
+        self.assertEqual((items[1].verdict, len(items)), ("rejected", 4))
+
+    def test_aFileThatIsNoReviewChangesNothing(self):
+        path = Path(self.folder.name) / "nothing.fcsv"
+        path.write_text("", encoding="utf-8")
+        before = self.panel.review.session.text()
+        self.importing(path)
+        self.assertIn("nothing.fcsv is empty", self.ui.messageLabel.text)
+        self.assertEqual(self.panel.review.session.text(), before)
 
     def test_theListNamesWhatTheEngineCanWrite(self):
         from microbleeds.export_commands import FORMATS
