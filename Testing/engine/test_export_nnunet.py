@@ -11,7 +11,9 @@ from microbleeds.errors import InputError, SettingsError
 from microbleeds.export.nnunet import folds_of, identifier_of, write_nnunet
 from microbleeds.export.training_set import FRACTIONS, IGNORE, MICROBLEED, MIMIC, label_case, name_cases
 from microbleeds.read_write import read_labels, read_scan
+from microbleeds.training import labelled_scans
 from microbleeds.training.labelled_scans import subject_of
+from microbleeds.training.layouts_folders import find_in_folders
 from test_export_training_set import clean, cohort, contents, files_in, make_case
 
 
@@ -146,3 +148,16 @@ def test_it_is_whole_or_not_there(tmp_path, monkeypatch):
     assert contents(folder) == before and [path.name for path in tmp_path.iterdir()] == ["Dataset009_Set"]
     write_nnunet(cohort(2), tmp_path, 9, "Set", overwrite=True)
     assert read_json(folder / "dataset.json")["numTraining"] == 2
+
+
+def test_our_own_training_reads_its_classes(dataset):
+    folder, cases = dataset
+    scans = find_in_folders(folder, clean_scans=True)
+    assert len(scans) == 14
+    for scan in scans[:4]:
+        stem = scan.image.name.removesuffix("_0000.nii.gz")
+        truth, classes = scan.reader(scan, read_scan(scan.image).volume), label_case(cases[stem]).classes
+        for ours, theirs in ((MICROBLEED, labelled_scans.MICROBLEED), (MIMIC, labelled_scans.MIMIC),
+                             (IGNORE, labelled_scans.IGNORED)):
+            assert np.array_equal(classes == ours, truth.classes == theirs)
+        assert np.array_equal(truth.lesions > 0, classes == MICROBLEED)

@@ -4,10 +4,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..read_write import scan_stem
+import numpy as np
+
+from ..components import label_components
+from ..read_write import read_json, scan_stem
 from ..volume import Volume
-from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_lesions
-from .labelled_scans import LabelledScan, ScanTruth, subject_of, truth_of_lesions
+from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_lesions, read_map
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, LabelledScan, ScanTruth, subject_of, truth_of_lesions
 
 FOLDERS = "folders"
 LABEL_NAMES = ("_desc-cmb_truth", "_desc-cmb_dseg", "_dseg", "_label", "_mask", "_seg", "_cmb")
@@ -35,7 +38,26 @@ def find_in_folders(folder: Path, clean_scans: bool) -> list[LabelledScan]:
 
 
 def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
-    return truth_of_lesions(read_lesions(scan.truth, volume, scan.image))
+    values = _values_of_nnunet(scan.truth)
+    if "microbleed" not in values:
+        return truth_of_lesions(read_lesions(scan.truth, volume, scan.image))
+    marked = np.rint(read_map(scan.truth, volume, scan.image)).astype(np.int32)
+    lesions, _ = label_components(marked == values["microbleed"])
+    classes = np.where(lesions > 0, MICROBLEED, 0).astype(np.uint8)
+    for name, kind in (("mimic", MIMIC), ("ignore", IGNORED)):
+        if name in values:
+            classes[marked == values[name]] = kind
+    return ScanTruth(lesions, classes, kinds_known=False)
+
+
+def _values_of_nnunet(label_map: Path) -> dict[str, int]:
+    """Return the names and values of the labels that a ``dataset.json`` of nnU-Net lists, nothing without one."""
+    listing = label_map.parent.parent / "dataset.json"
+    if label_map.parent.name != "labelsTr" or not listing.is_file():
+        return {}
+    content = read_json(listing, "export the data set again")
+    labels = content.get("labels") if isinstance(content, dict) else None
+    return {name: value for name, value in labels.items() if type(value) is int} if isinstance(labels, dict) else {}
 
 
 def _pair_in(folder: Path) -> tuple[Path, Path] | None:
