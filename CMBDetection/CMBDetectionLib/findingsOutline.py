@@ -15,6 +15,8 @@ from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
 from .volumeNodes import ijkToRas, removeWithOwn
 
 _NUMBER_TAG = "CMBDetection.number"
+_GEOMETRY = "Reference image geometry"
+"""The conversion parameter of Slicer that holds the grid of the volume."""
 _TERMINOLOGY = ("Segmentation category and type - DICOM master list"
                 "~SCT^49755003^Morphologically Altered Structure~SCT^50960005^Hemorrhage~^^"
                 "~Anatomic codes - DICOM master list~SCT^12738006^Brain~^^")
@@ -69,15 +71,24 @@ def showRegions(findingsNode, regions):
     """Make the outlines those of a (k, j, i) array of numbers on the grid of the volume; former ones are removed."""
     volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
     node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
-    node.GetSegmentation().RemoveAllSegments()
+    segmentation = slicer.vtkSegmentation()
+    segmentation.SetConversionParameter(_GEOMETRY, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
     labels = _labelMapNode(volumeNode, regions)
-    # under the same transform, or the import would resample
-    node.SetAndObserveTransformNodeID(None)
-    slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, node)
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+    image = slicer.modules.segmentations.logic().CreateOrientedImageDataFromVolumeNode(labels)
     slicer.mrmlScene.RemoveNode(labels)
-    for segment in _segments(node).values():
-        _describe(segment, segment.GetLabelValue())
+    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    for number in np.unique(regions[regions > 0]).tolist():
+        segment = slicer.vtkSegment()
+        _describe(segment, number)
+        segment.AddRepresentation(representation, image)
+        segment.SetLabelValue(number)
+        segmentation.AddSegment(segment)
+    # complete before anybody watches, and without a display node, which would look at all segments for each of them
+    display = node.GetDisplayNode()
+    node.SetAndObserveDisplayNodeID(None)
+    display.ClearSegmentDisplayProperties()
+    node.SetAndObserveSegmentation(segmentation)
+    node.SetAndObserveDisplayNodeID(display.GetID())
 
 
 def showRegion(findingsNode, number, voxels):

@@ -32,8 +32,7 @@ _LIMITS = {
 
 
 def _operating_point(detector_threshold: float, student_threshold: float) -> dict[str, Any]:
-    return {**_LIMITS, "candidates": {"threshold": detector_threshold, "overlap": 0.0},
-            "classify": {"threshold": student_threshold}}
+    return {**_LIMITS, "candidates": {"threshold": detector_threshold}, "classify": {"threshold": student_threshold}}
 
 
 OPERATING_POINTS = {"balanced": _operating_point(0.2, 0.5), "sensitive": _operating_point(0.2, 0.2)}

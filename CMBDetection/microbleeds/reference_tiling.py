@@ -17,18 +17,18 @@ _HIDDEN_RIM_VOXELS = 2
 """The image, not its symmetry, is 0 this far into the brain: so the weights were trained."""
 
 
-def reference_probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: np.ndarray, overlap: float,
-                              device: str, progress: Callable[[float], None]) -> np.ndarray:
+def reference_probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: np.ndarray, device: str,
+                              progress: Callable[[float], None]) -> np.ndarray:
     """Do for the reference's detector what `tiling.probability_map` does for ours, with the same arguments.
 
-    `channels` are image and symmetry. The authors' tiles have an `overlap` of 0.
+    `channels` are image and symmetry.
     """
     network = network.eval().to(device)
     image, symmetry = channels
     channels = (np.where(_without_rim(brain), image, 0), symmetry)
     # the first axis changes fastest, as in the reference
-    starts = [(i, j, k) for k in tile_starts(brain.shape[2], overlap) for j in tile_starts(brain.shape[1], overlap)
-              for i in tile_starts(brain.shape[0], overlap)]
+    starts = [(i, j, k) for k in tile_starts(brain.shape[2]) for j in tile_starts(brain.shape[1])
+              for i in tile_starts(brain.shape[0])]
     result = np.zeros(brain.shape, np.float32)
     for number, start in enumerate(starts):
         progress(number / len(starts))
@@ -39,10 +39,9 @@ def reference_probability_map(network: nn.Module, channels: Sequence[np.ndarray]
     return np.where(brain, result, 0).astype(np.float32)
 
 
-def tile_starts(size: int, overlap: float) -> list[int]:
+def tile_starts(size: int) -> list[int]:
     """Return the first voxel of each tile along an axis."""
-    step = max(1, int(TILE * (1 - overlap)))
-    return [*range(0, size - TILE, step), max(0, size - TILE)]
+    return [*range(0, size - TILE, TILE), max(0, size - TILE)]
 
 
 def _without_rim(brain: np.ndarray) -> np.ndarray:

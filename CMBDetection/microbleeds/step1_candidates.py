@@ -50,7 +50,7 @@ def find_candidates(prepared: Prepared, detector: nn.Module, settings: Candidate
     `run` brings the detector over the volume; networks of others have their own way.
     """
     channels = (prepared.image.data, prepared.symmetry.data)
-    probability = run(detector, channels, prepared.brain.data, settings.overlap, device, progress)
+    probability = run(detector, channels, prepared.brain.data, device, progress)
     regions = cut_into_regions(probability, prepared.image.spacing, settings.threshold)
     candidates = [_candidate(summit(voxels, probability, settings.peak_share), probability, prepared)
                   for voxels in regions]

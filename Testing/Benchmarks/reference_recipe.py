@@ -278,7 +278,7 @@ def _fit(run: Run, name: str, places: Places, network: nn.Module, stepped: nn.Mo
 def _false_candidates(case: Case, detector: nn.Module, run: Run) -> np.ndarray:
     images = [np.asarray(channel, np.float32) for channel in case.images]
     with torch.autocast(run.device, dtype=torch.bfloat16):
-        found = reference_probability_map(detector, images, np.array(case.brain), 0.0, run.device,
+        found = reference_probability_map(detector, images, np.array(case.brain), run.device,
                                           lambda fraction: None)
     return false_centres(found > MINING_THRESHOLD, np.array(case.lesions), run.recipe.repaired)
 

@@ -61,7 +61,6 @@ def test_the_operating_points_are_the_references():
     points = {name: Settings.from_json(value) for name, value in OPERATING_POINTS.items()}
     assert [(p.candidates.threshold, p.classify.threshold) for p in points.values()] == [(0.2, 0.5), (0.2, 0.2)]
     for point in points.values():
-        assert point.candidates.overlap == 0
         assert point.cleanup.min_volume_mm3 == 2.5 and point.cleanup.min_edge_distance_mm == 5
 
 

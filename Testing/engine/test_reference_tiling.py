@@ -42,16 +42,15 @@ def test_the_map_is_the_references(network, shape):
     image, symmetry = rng.random((2, *shape), np.float32)
     points = np.stack(np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij"))
     brain = (points**2).sum(axis=0) < 1.1
-    found = reference_probability_map(network, (image * brain, symmetry * brain), brain, 0.0, "cpu", lambda share: None)
+    found = reference_probability_map(network, (image * brain, symmetry * brain), brain, "cpu", lambda share: None)
     expected = reference_map(network, image * brain, symmetry * brain, brain)
     assert expected[brain].std() > 0.01
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("size, overlap, expected", [
-    (1, 0, [0]), (48, 0, [0]), (49, 0, [0, 1]), (96, 0, [0, 48]), (97, 0, [0, 48, 49]), (100, 0.5, [0, 24, 48, 52])])
-def test_the_last_tile_is_moved_back(size, overlap, expected):
-    assert tile_starts(size, overlap) == expected
+@pytest.mark.parametrize("size, expected", [(1, [0]), (48, [0]), (49, [0, 1]), (96, [0, 48]), (97, [0, 48, 49])])
+def test_the_last_tile_is_moved_back(size, expected):
+    assert tile_starts(size) == expected
 
 
 def test_tiles_without_brain_are_not_run():
@@ -61,5 +60,5 @@ def test_tiles_without_brain_are_not_run():
 
     empty = np.zeros((60, 50, 20), bool)
     told = []
-    result = reference_probability_map(Fails(), (empty.astype(np.float32),) * 2, empty, 0.0, "cpu", told.append)
+    result = reference_probability_map(Fails(), (empty.astype(np.float32),) * 2, empty, "cpu", told.append)
     assert not result.any() and told == sorted(told) and told[0] == 0 and told[-1] < 1

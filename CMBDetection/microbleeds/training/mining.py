@@ -15,7 +15,7 @@ from ..step1_candidates import Candidate, find_candidates
 from .cases import Case
 from .labelled_scans import IGNORED
 
-MINING_SETTINGS = CandidateSettings(threshold=0.1, overlap=0.1, max_candidates=200)
+MINING_SETTINGS = CandidateSettings(threshold=0.1, max_candidates=200)
 """Lower than any threshold in use, so that the second step sees what it will have to judge and more."""
 _NEGATIVE_DISTANCE_MM = 4.0
 """Candidates nearer to a true lesion than this are no negatives: the patch would show the lesion in its middle."""
