@@ -19,7 +19,7 @@ _REGION_BITS = ON_THE_RIGHT - 1
 BORDER_ERROR_MM = 2.5
 """Standard deviation of a border of the map, from held-out label maps."""
 _REACH_MM = 8.0
-_LARGEST = 10_000_000
+_LARGEST = 20_000_000
 
 
 def locate(regions: Volume, position_ras: tuple[float, float, float]) -> Place | None:

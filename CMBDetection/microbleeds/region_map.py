@@ -23,8 +23,10 @@ from .regions import REGIONS
 from .volume import Volume
 
 MODEL = "Models/region-map"
-INPUTS, OUTPUTS = 5, len(REGIONS) + 1
-"""Image, mask, and the place along R, A, S; a logit per region, and one of lying on the right."""
+PARTS = tuple(np.ndindex(2, 2, 2))
+"""Eighths of a voxel of the working grid, the voxels of the map: which half along i, j, k."""
+INPUTS, OUTPUTS = 5, len(PARTS) * len(REGIONS) + 1
+"""Image, mask, and the place along R, A, S; a logit per eighth and region, and one of lying on the right."""
 LEAST_MARGIN = 0.01
 """By how much the mean probability of what the network chose must be larger than on the mirrored scan."""
 _SMALLEST_SIZE, _LARGEST_SIZE = 32, 112
@@ -49,7 +51,7 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
     Returns
     -------
     Volume or None, float
-        A region map as `region_lookup` reads it, at 2.5 mm along the scan's axes, None where the network has not known
+        A region map as `region_lookup` reads it, at 1.25 mm along the scan's axes, None where the network has not known
         its way; and by how much it was more certain (mean probability) than on the scan back to front or upside down.
 
     Raises
@@ -63,10 +65,11 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
     inside = to_working_grid(to_canonical(brain).data.astype(np.float32), canonical.spacing) >= 0.5
     if not inside.any():
         return None, 0.0
-    regions, certainty = _predict(network, image, inside, device)
-    margin = certainty - max(_predict(network, np.flip(image, axis).copy(), np.flip(inside, axis).copy(), device)[1]
-                             for axis in _ONE_WAY_AXES)
-    return Volume(regions, _working_affine(canonical, regions.shape)) if margin >= LEAST_MARGIN else None, margin
+    regions, certainty = predict_regions(network, image, inside, device)
+    mirrored = (_logits(network, np.flip(image, axis).copy(), np.flip(inside, axis).copy(), device)
+                for axis in _ONE_WAY_AXES)
+    margin = certainty - max(_certainty(logits) for logits, _, _ in mirrored)
+    return Volume(regions, map_affine(canonical, regions.shape)) if margin >= LEAST_MARGIN else None, margin
 
 
 def network_input(image: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
@@ -81,7 +84,30 @@ def network_input(image: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:
     return torch.stack([normalise(image * brain), brain.float(), *places])
 
 
-def _predict(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray, device: str) -> tuple[np.ndarray, float]:
+def region_logits(logits: torch.Tensor) -> torch.Tensor:
+    """Return what the network gives for one image, (outputs, ...), as logits (regions, 8 parts, ...)."""
+    return logits[:-1].unflatten(0, (len(PARTS), len(REGIONS))).transpose(0, 1)
+
+
+def predict_regions(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray,
+                    device: str = "cpu") -> tuple[np.ndarray, float]:
+    """Return the regions of an image and a mask (i, j, k) on the working grid, and the mean probability of them.
+
+    Returns
+    -------
+    (2 i, 2 j, 2 k) uint8 array, float
+    """
+    logits, own_brain, (seen, within) = _logits(network, image, inside, device)
+    numbers = torch.zeros((len(PARTS), *own_brain.shape), dtype=torch.uint8)
+    numbers[:, own_brain] = (region_logits(logits).argmax(dim=0) + 1 + ON_THE_RIGHT * (logits[-1] > 0)).to(torch.uint8)
+    regions = np.zeros([2 * side for side in image.shape], np.uint8)
+    for part, own in zip(PARTS, numbers.numpy(), strict=True):
+        regions[tuple(slice(half, None, 2) for half in part)][seen] = own[within]
+    return regions, _certainty(logits)
+
+
+def _logits(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray, device: str):
+    """Return the logits (outputs, n) of the brain in the window that the network sees, that brain, and the cuts."""
     windows = [window_along(inside.any(axis=others), _MARGIN_VOXELS, _SMALLEST_SIZE, _LARGEST_SIZE)
                for others in ((1, 2), (0, 2), (0, 1))]
     seen, within = cuts_of(windows, image.shape)
@@ -89,18 +115,19 @@ def _predict(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray, devi
     own_brain = torch.zeros_like(own_image, dtype=torch.bool)
     own_image[within], own_brain[within] = torch.from_numpy(image[seen]), torch.from_numpy(inside[seen])
     with torch.inference_mode():
-        logits = network(network_input(own_image, own_brain)[None].to(device))[0].float().cpu()
-    probabilities, numbers = torch.softmax(logits[:-1], dim=0).max(dim=0)
-    numbers = numbers + 1 + ON_THE_RIGHT * (logits[-1] > 0)
-    regions = np.zeros(image.shape, np.uint8)
-    regions[seen] = torch.where(own_brain, numbers, 0).to(torch.uint8).numpy()[within]
-    return regions, float(probabilities[own_brain].mean())
+        logits = network(network_input(own_image, own_brain)[None].to(device))[0].cpu()
+    return logits[:, own_brain].float(), own_brain, (seen, within)
 
 
-def _working_affine(canonical: Volume, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the affine of the working grid, which has the centre of the scan."""
+def _certainty(logits: torch.Tensor) -> float:
+    """Return the mean probability of what was chosen; one of the eighths is enough for that."""
+    return float(torch.softmax(region_logits(logits)[:, 0], dim=0).amax(dim=0).mean())
+
+
+def map_affine(canonical: Volume, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the affine of a map of `shape`, 1.25 mm, whose centre is that of a scan in canonical orientation."""
     affine = canonical.affine.copy()
     centre = affine[:3, :3] @ ((np.array(canonical.shape) - 1) / 2) + affine[:3, 3]
-    affine[:3, :3] *= WORKING_SPACING_MM / canonical.spacing
+    affine[:3, :3] *= WORKING_SPACING_MM / 2 / canonical.spacing
     affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine

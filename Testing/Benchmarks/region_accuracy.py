@@ -11,7 +11,6 @@ its regions over.
 """
 
 import argparse
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +28,8 @@ from microbleeds.regions import LEFT, REGIONS, RIGHT, Place, category_of
 from microbleeds.settings import MODALITIES
 from microbleeds.simulation import anatomy as tissues
 from microbleeds.simulation.anatomy import read_anatomy
-from microbleeds.simulation.deformation import Deformation, deform
 from microbleeds.simulation.region_rules import region_map
+from microbleeds.training.region_scans import drawn_anatomy
 from microbleeds.volume import Volume
 
 CONFIDENCES = (0.0, 0.6, 0.8, 0.95, 1.0001)
@@ -84,10 +83,7 @@ def main() -> None:
 
 def true_regions(folder: Path, case: BenchmarkCase) -> tuple[Volume, np.ndarray]:
     """Return the region map of the deformed anatomy of a case, and where it lies on the right."""
-    drawn = json.loads((folder / case.image.parent / f"{case.name}_desc-drawn.json").read_text(encoding="utf-8"))
-    deformation = drawn["deformation"]
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in deformation.items()}
-    head = deform(read_anatomy(plan(case).labels), Deformation(**values))
+    head = drawn_anatomy(folder / case.image.parent / f"{case.name}_desc-drawn.json", plan(case).labels.parent)
     regions, right = region_map(head)
     return head.classes.with_data(regions), right
 

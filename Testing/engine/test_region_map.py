@@ -110,5 +110,5 @@ def test_no_map_is_better_than_a_wrong_one(head):
 
 def test_the_network_is_the_one_of_its_card():
     network = bundled_network(MODEL)
-    assert network.head.out_channels == OUTPUTS == len(regions.REGIONS) + 1
+    assert network.head.out_channels == OUTPUTS == 8 * len(regions.REGIONS) + 1
     assert network.down[0][0][0].in_channels == INPUTS

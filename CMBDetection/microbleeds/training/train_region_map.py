@@ -1,8 +1,9 @@
 """Train the region network on random images made from label maps.
 
-    python -m microbleeds.training.train_region_map --labels FOLDER --work FOLDER
+    python -m microbleeds.training.train_region_map --labels FOLDER --simulated FOLDER... --work FOLDER
 
-FOLDER holds the 20 label maps of SynthSeg (``training_seg_*.nii.gz``, Apache-2.0); the last 5 are not trained on.
+The first FOLDER holds the 20 label maps of SynthSeg (``training_seg_*.nii.gz``, Apache-2.0); the last 5 are not trained
+on. The others hold scans that ``simulated_sets`` made from the first 15; every second image is one of them.
 Started again, it goes on from the last checkpoint in the work folder; every step is seeded by its number.
 """
 
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from microbleeds.coarse_network import CoarseNetwork
 from microbleeds.region_lookup import ON_THE_RIGHT
-from microbleeds.region_map import INPUTS, OUTPUTS
+from microbleeds.region_map import INPUTS, OUTPUTS, region_logits
 from microbleeds.regions import REGIONS
 from microbleeds.simulation import anatomy as tissues
 from microbleeds.simulation.anatomy import read_anatomy
@@ -27,7 +28,8 @@ from microbleeds.simulation.region_rules import region_map
 from microbleeds.simulation.subject import AGES
 from microbleeds.training.brain_mask_images import IN_BRAIN, TISSUES
 from microbleeds.training.export import write_weights
-from microbleeds.training.region_images import IGNORED, region_geometry, region_image
+from microbleeds.training.region_images import IGNORED, region_geometry, region_image, region_image_of_scan
+from microbleeds.training.region_scans import RegionScan, load_scans
 from microbleeds.training.train_brain_mask import learning_rate_share, prepare_map
 
 WIDTHS = (16, 24, 48, 64, 64)
@@ -57,18 +59,21 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True, help="folder of training_seg_*.nii.gz")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and the result")
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--simulated", type=Path, nargs="+", required=True, help="simulated data sets")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     arguments.work.mkdir(parents=True, exist_ok=True)
     maps = load_maps(arguments.labels, arguments.work)[:-TEST_MAPS]
-    network = train(maps[:-VALIDATION_MAPS], maps[-VALIDATION_MAPS:], arguments.work, arguments.steps)
+    scans = load_scans(arguments.simulated, arguments.labels, arguments.work)
+    network = train(maps[:-VALIDATION_MAPS], scans, maps[-VALIDATION_MAPS:], arguments.work, arguments.steps)
     figures = validate(network, maps[-VALIDATION_MAPS:], 60)
     card = {
         "name": "region-map",
         **write_weights(arguments.work / "weights.pt", network),
         "architecture": {"kind": "region map", "widths": list(WIDTHS), "inputs": INPUTS, "outputs": OUTPUTS},
         "licence": "Apache-2.0",
-        "training": {"steps": arguments.steps, "seed": SEED, "data": "SynthSeg label maps, simulated images"},
+        "training": {"steps": arguments.steps, "seed": SEED,
+                     "data": "SynthSeg label maps, random images, simulated scans"},
         "validation": figures,
     }
     (arguments.work / "model.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
@@ -102,8 +107,8 @@ def _kept(path: Path, file: Path, seed: tuple[int, int]) -> tuple[np.ndarray, np
         return content["tissue"], content["regions"]
 
 
-def train(maps: list, held_out: list, work: Path, steps: int) -> CoarseNetwork:
-    """Return the network with averaged weights after `steps` images."""
+def train(maps: list, scans: list[RegionScan], held_out: list, work: Path, steps: int) -> CoarseNetwork:
+    """Return the network with averaged weights after `steps` images, of label maps and of scans in turns."""
     torch.manual_seed(SEED)
     network, average = (CoarseNetwork(WIDTHS, INPUTS, OUTPUTS) for _ in range(2))
     average.load_state_dict(network.state_dict())
@@ -116,12 +121,14 @@ def train(maps: list, held_out: list, work: Path, steps: int) -> CoarseNetwork:
         first, seconds = saved["step"], saved["seconds"]
     started, losses = time.time() - seconds, []
     for step in range(first, steps):
-        if step % IMAGES_PER_GEOMETRY == 0:
-            random = np.random.default_rng((SEED, step))
+        random = np.random.default_rng((SEED, step))
+        if step % (2 * IMAGES_PER_GEOMETRY) == 0:
             variants = maps[random.integers(len(maps))]
             geometry = region_geometry(*variants[random.integers(len(variants))], random)
+        image = region_image_of_scan(scans[random.integers(len(scans))], random) if step % 2 else region_image(
+            *geometry, random)
         optimiser.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_share(step / steps)
-        losses.append(train_step(network, optimiser, *region_image(*geometry, random)))
+        losses.append(train_step(network, optimiser, *image))
         decay = min(AVERAGING, (1 + step) / (10 + step))
         with torch.no_grad():
             for mean, value in zip(average.parameters(), network.parameters(), strict=True):
@@ -138,19 +145,25 @@ def train(maps: list, held_out: list, work: Path, steps: int) -> CoarseNetwork:
 
 
 def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> float:
-    """Make one step on one image (5, i, j, k) and its regions (8, i, j, k); cross-entropy and Dice over the regions."""
+    """Make one step on one image (5, i, j, k) and its regions (8, i, j, k); cross-entropy and Dice over the regions.
+
+    Two of the eighths, drawn anew each time, are enough and take less time.
+    """
+    known = (parts > IGNORED) & (torch.randperm(len(parts)) < 2)[:, None, None, None]
+    if not known.any():
+        return 0.0
     with torch.autocast("cpu", torch.bfloat16):
         logits = network(seen[None])
     logits = logits.float()[0]
-    shares, right, known = target_shares(parts)
-    if known.sum() == 0:
-        return 0.0
-    region_logs = functional.log_softmax(logits[:-1][:, known], dim=0)
+    numbers = regions_of(parts[known])
+    region_logs = functional.log_softmax(region_logits(logits)[:, known], dim=0)
     probabilities = region_logs.exp()
-    cross_entropy = -(shares * region_logs).sum(dim=0).mean()
-    overlap = 2 * (probabilities * shares).sum(dim=1) + 1
-    dice = overlap / (probabilities.square().sum(dim=1) + shares.square().sum(dim=1) + 1)
-    side = functional.binary_cross_entropy_with_logits(logits[-1][known], right)
+    cross_entropy = functional.nll_loss(region_logs.T, numbers)
+    sums = [torch.zeros(len(REGIONS)).index_add(0, numbers, own) for own in
+            (probabilities.gather(0, numbers[None])[0], torch.ones(len(numbers)))]
+    dice = (2 * sums[0] + 1) / (probabilities.square().sum(dim=1) + sums[1] + 1)
+    inside, right = right_shares(parts)
+    side = functional.binary_cross_entropy_with_logits(logits[-1][inside], right)
     loss = cross_entropy + 0.5 * (1 - dice).mean() + side
     optimiser.zero_grad()
     loss.backward()
@@ -159,14 +172,16 @@ def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> f
     return loss.item()
 
 
-def target_shares(parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the share of each region (13, n) and of the right side (n) in the voxels that are known, and which."""
-    known = (parts > IGNORED).any(dim=0)
-    inside = parts[:, known]
-    counted = inside > IGNORED
-    count = counted.sum(dim=0)
-    shares = torch.stack([((inside & (ON_THE_RIGHT - 1)) == number + 1).sum(dim=0) for number in range(len(REGIONS))])
-    return shares / count, (inside >= ON_THE_RIGHT).sum(dim=0) / count, known
+def regions_of(codes: torch.Tensor) -> torch.Tensor:
+    """Return which region, from 0, known codes stand for."""
+    return (codes & (ON_THE_RIGHT - 1)).long() - 1
+
+
+def right_shares(parts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which voxels (i, j, k) have a known part, and of these the share (n) of the right side."""
+    known = parts > IGNORED
+    inside = known.any(dim=0)
+    return inside, ((parts >= ON_THE_RIGHT).sum(dim=0) / known.sum(dim=0))[inside]
 
 
 def validate(network: CoarseNetwork, maps: list, count: int) -> dict[str, float]:
@@ -181,13 +196,14 @@ def validate(network: CoarseNetwork, maps: list, count: int) -> dict[str, float]
                 for _ in range(IMAGES_PER_GEOMETRY):
                     seen, parts = region_image(*geometry, random)
                     logits = network(seen[None])[0]
-                    shares, right, known = target_shares(parts)
-                    if known.sum() < 1000:
+                    known = parts > IGNORED
+                    if known.sum() < 8000:
                         continue
-                    found, true = logits[:-1][:, known].argmax(dim=0), shares.argmax(dim=0)
+                    found, true = region_logits(logits)[:, known].argmax(dim=0), regions_of(parts[known])
                     region.append((found == true).float().mean())
                     category.append((categories[found] == categories[true]).float().mean())
-                    side.append(((logits[-1][known] > 0) == (right > 0.5)).float().mean())
+                    inside, right = right_shares(parts)
+                    side.append(((logits[-1][inside] > 0) == (right > 0.5)).float().mean())
     return {f"{name}_{level}": round(float(np.quantile(values, quantile)), 4)
             for name, values in (("region", region), ("category", category), ("side", side))
             for level, quantile in (("median", 0.5), ("p05", 0.05))}
