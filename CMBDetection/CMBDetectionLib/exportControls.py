@@ -11,11 +11,13 @@ from slicer.i18n import tr as _
 from . import dependencies
 from .engineProcess import CANCELLED, FAILED
 from .exportRun import ExportOptions, ExportRun, isFromDicom
+from .pairQuestions import PairQuestions
 from .reviewImport import importReview
 
 _FORMATS_SETTING, _FOLDER_SETTING = "CMBDetection/exportFormats", "CMBDetection/exportFolder"
 _FIRST = ("page", "tables")
 _COHORT = "cohort"
+_MAX_WARNINGS = 2
 _NEEDED = {"pdf": "reportlab", "dicom": "highdicom"}
 
 
@@ -36,9 +38,10 @@ def formatTexts() -> dict[str, tuple[str, str]]:
 
 
 class ExportControls:
-    """`session()` returns the review that is shown or None, `say(text)` shows a message."""
+    """`session()` returns the review that is shown or None, `show(number)` brings the views to a finding, `say(text)`
+    shows a message, with details in its tool tip if given."""
 
-    def __init__(self, ui, session, say, command):
+    def __init__(self, ui, session, show, say, command):
         self.ui = ui
         self._session = session
         self._say = say
@@ -47,6 +50,7 @@ class ExportControls:
         self._lastRun = None
         """Kept until the next one: its QProcess must not die inside its own signal."""
         self._baseline = ""
+        self._questions = PairQuestions(ui, session, show, say)
         self._fillList()
         ui.exportFolderButton.connect("clicked(bool)", self._onFolderClicked)
         ui.exportBaselineButton.connect("clicked(bool)", self._onBaselineClicked)
@@ -119,6 +123,7 @@ class ExportControls:
 
     def _showBaseline(self, path):
         self._baseline = path
+        self._questions.forget()
         self.ui.exportBaselineLabel.setText(Path(path).name if path else _("Not compared"))
         self.ui.exportBaselineLabel.setToolTip(path)
         self.ui.exportBaselineButton.setText(_("Forget") if path else _("Baseline…"))
@@ -154,7 +159,7 @@ class ExportControls:
     def _start(self, session, formats):
         options = ExportOptions(
             tuple(name for name in formats if name != _COHORT), self._folder, self.ui.exportUnreviewedCheck.checked,
-            self.ui.exportOverwriteCheck.checked, self._baseline,
+            self.ui.exportOverwriteCheck.checked, self._baseline, self._questions.answersFile(),
             str(Path(self._folder) / "cmb_cohort.tsv") if _COHORT in formats else "")
         self._run = self._lastRun = ExportRun(session, options, self._command, self._onProgress, self._onFinished)
         self._say(_("Exporting…"))
@@ -176,8 +181,31 @@ class ExportControls:
         elif outcome.status == CANCELLED:
             self._say(_("Export cancelled; each file that is there is whole."))
         else:
-            self._say("\n".join([_("Exported to {folder}").format(folder=self._folder), *outcome.warnings]))
+            self._sayDone(outcome.warnings, self._asked(outcome))
             page = outcome.files.get("page")
             if page and os.path.isfile(page) and self.ui.exportOpenCheck.checked:
                 qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(page))
         self.update()
+
+    def _sayDone(self, warnings, questions):
+        """Many warnings would push the questions out of sight: the report has them too."""
+        lines = [_("Exported to {folder}").format(folder=self._folder), *questions]
+        if questions and len(warnings) > _MAX_WARNINGS:
+            lines.append(_("{count} remarks: in the report, and here under the mouse.").format(count=len(warnings)))
+        else:
+            lines += warnings
+        self._say("\n".join(lines), "\n".join(warnings))
+
+    def _asked(self, outcome) -> list[str]:
+        """Show the questions of the comparison and return what to do about them."""
+        if "pairs" not in outcome.files:
+            self._questions.forget()
+            return []
+        try:
+            self._questions.take(Path(outcome.files["pairs"]))
+        except InputError as error:
+            return [str(error)]
+        if not self._questions.openCount:
+            return []
+        return [_("{count} of the microbleeds may be new or not: answer below the baseline, then export again with "
+                  "\"Replace files\".").format(count=self._questions.openCount)]

@@ -21,13 +21,15 @@ _INSTANCES = "DICOM.instanceUIDs"
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user chose; `formats` as `cmbdetect export` names them, `baseline` and `cohortTable` may be ""."""
+    """What the user chose; `formats` as `cmbdetect export` names them; `baseline`, `answers` (on pairs with it) and
+    `cohortTable` may be ""."""
 
     formats: tuple
     folder: str
     unreviewed: bool = False
     overwrite: bool = False
     baseline: str = ""
+    answers: str = ""
     cohortTable: str = ""
 
 
@@ -91,7 +93,9 @@ def exportArguments(image, review, options) -> list[str]:
                  "--exit-with-stdin"]
     if options.formats:
         arguments += ["--formats", *options.formats]
-    for name, value in (("--baseline", options.baseline), ("--cohort-table", options.cohortTable)):
+    answers = options.answers if options.baseline else ""
+    for name, value in (("--baseline", options.baseline), ("--answers", answers),
+                        ("--cohort-table", options.cohortTable)):
         arguments += [name, value] if value else []
     for name, wanted in (("--unreviewed", options.unreviewed), ("--overwrite", options.overwrite)):
         arguments += [name] if wanted else []

@@ -47,7 +47,8 @@ class Panel(VTKObservationMixin):
         self.widget.setMRMLScene(slicer.mrmlScene)
         self.review = ReviewControls(self.ui, self._setMessage)
         self.workList = WorkListControls(self.ui, self, self._setMessage, self._command, ensureTorch)
-        self.export = ExportControls(self.ui, lambda: self.review.session, self._setMessage, self._command)
+        self.export = ExportControls(self.ui, lambda: self.review.session, self.review.showAndSelect,
+                                     self._setMessage, self._command)
         self._setUpWidgets()
         self._connectWidgets()
         self._observeScene()
@@ -324,8 +325,9 @@ class Panel(VTKObservationMixin):
         button.setEnabled(running or bool(self._models and volume is not None and volume.GetImageData() is not None))
         button.setToolTip(reason)
 
-    def _setMessage(self, text):
+    def _setMessage(self, text, details=""):
         self.ui.messageLabel.setText(text)
+        self.ui.messageLabel.setToolTip(details)
         self.ui.messageLabel.setVisible(bool(text))
 
     # Reviews that were kept

@@ -3,7 +3,7 @@
 from html import escape
 
 from microbleeds import probe
-from microbleeds.assemble import FARTHEST_EDGE_MM
+from microbleeds.findings import FARTHEST_EDGE_MM
 from slicer.i18n import tr as _
 
 _SURFACE_MM = 3.0

@@ -10,7 +10,7 @@ import numpy as np
 from .errors import InputError
 from .findings import DetectionResult, Finding
 from .outputs import FILE_NAMES, read_result, result_to_json
-from .read_write import Scan, read_json, read_on_grid, read_scan
+from .read_write import Scan, read_json, read_on_grid, read_scan, scan_stem
 from .review_files import FILE_NAME, UNDECIDED, Review, ReviewedFinding, review_from_json
 from .review_log import ADDED, DETECTED, SKIPPED, VERDICT, Event, ReviewItem, ReviewState, place_of, replay, shown_items
 from .review_sidecar import Sidecar, sidecar_from_json
@@ -38,16 +38,29 @@ def read_case(image: Path, review: Path | None = None, results: Path | None = No
     InputError
         If a file cannot be read or does not belong to the scan, or there is neither review nor result.
     """
-    scan = read_scan(image)
-    folders = [folder for folder in (results, image.parent) if folder is not None]
-    review = review or _first(folders, FILE_NAME.format(scan.stem))
+    return case_of(read_scan(image), review, results)
+
+
+def case_of(scan: Scan, review: Path | None = None, results: Path | None = None,
+            with_labels: bool = True) -> ReviewedCase:
+    """Return a scan that has been read with what is known about its findings; see `read_case`.
+
+    Without labels the label map is not read but empty, and outlines that a reader has drawn have no volume.
+    """
+    review = review or find_review(scan.path, results)
     if review is not None:
-        return _reviewed(scan, review)
+        return _reviewed(scan, review, with_labels)
+    folders = _folders(scan.path, results)
     findings = _first(folders, FILE_NAMES["findings"].format(scan.stem))
     if findings is None:
-        raise InputError(f"{image} has no review and no result of a detection in {folders[0]}; review it, or run "
+        raise InputError(f"{scan.path} has no review and no result of a detection in {folders[0]}; review it, or run "
                          "cmbdetect detect on it first.")
-    return _unreviewed(scan, findings)
+    return _unreviewed(scan, findings, with_labels)
+
+
+def find_review(image: Path, results: Path | None = None) -> Path | None:
+    """Return the review file of a scan, in the folder of results or beside the scan; None if there is none."""
+    return _first(_folders(image, results), FILE_NAME.format(scan_stem(image)))
 
 
 def subject_and_session(stem: str) -> tuple[str, str]:
@@ -56,17 +69,21 @@ def subject_and_session(stem: str) -> tuple[str, str]:
     return subject[1] if subject else stem, session[1] if session else ""
 
 
+def _folders(image: Path, results: Path | None) -> list[Path]:
+    return [folder for folder in (results, image.parent) if folder is not None]
+
+
 def _first(folders: Sequence[Path], name: str) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).exists()), None)
 
 
-def _reviewed(scan: Scan, path: Path) -> ReviewedCase:
+def _reviewed(scan: Scan, path: Path, with_labels: bool) -> ReviewedCase:
     content = read_json(path, "take it from a backup")
     review = review_from_json(content, path.name)
     sidecar = sidecar_from_json(content, path.name) if "log" in content else None
     findings = _of_log(sidecar) if sidecar is not None else tuple(map(_of_file, review.findings))
     labels = _labels(path.with_name(path.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format("")),
-                     scan, findings)
+                     scan, findings, with_labels)
     state = replay(sidecar.events) if sidecar is not None else ReviewState()
     modality = state.provenance["modality"] if state.provenance else review.modality
     subject, session = subject_and_session(scan.stem)
@@ -114,13 +131,13 @@ def _last_said(sidecar: Sidecar | None) -> str:
     return said[-1] if said else ""
 
 
-def _unreviewed(scan: Scan, path: Path) -> ReviewedCase:
+def _unreviewed(scan: Scan, path: Path, with_labels: bool) -> ReviewedCase:
     result: DetectionResult = read_result(path)
     if result.provenance.input_sha256 != scan.sha256:
         raise InputError(f"{path.name} was made from another file than {scan.path.name} (their SHA-256 differ); run "
                          "cmbdetect detect again.")
     findings = tuple(map(_of_result, result.findings))
-    labels = _labels(path.with_name(FILE_NAMES["labels"].format(scan.stem)), scan, findings)
+    labels = _labels(path.with_name(FILE_NAMES["labels"].format(scan.stem)), scan, findings, with_labels)
     classify = result.provenance.parameters.get("classify", {})
     subject, session = subject_and_session(scan.stem)
     return ReviewedCase(
@@ -137,10 +154,10 @@ def _of_result(finding: Finding) -> CaseFinding:
                        region_confidence=place.confidence if place else None, edge_mm=finding.edge_mm)
 
 
-def _labels(path: Path, scan: Scan, findings: Sequence[CaseFinding]) -> Volume:
+def _labels(path: Path, scan: Scan, findings: Sequence[CaseFinding], with_labels: bool) -> Volume:
     """Return the label map of the findings on the grid of the scan; empty where there is none and nothing needs one."""
-    if not path.exists():
-        if any(not one.added_by_reader for one in findings):
+    if not (with_labels and path.exists()):
+        if with_labels and any(not one.added_by_reader for one in findings):
             raise InputError(f"{path} is missing, the label map that belongs to the findings; take it from a backup or "
                              "detect again.")
         return scan.volume.with_data(np.zeros(scan.volume.shape, np.int32))

@@ -52,6 +52,9 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--baseline", metavar="IMAGE", help="an earlier scan of the only subject: the report then says "
                         "what is new")
     parser.add_argument("--baseline-review", type=Path, metavar="FILE", help="its review")
+    parser.add_argument("--answers", type=Path, metavar="FILE", help="table of a reader's answers on ambiguous pairs "
+                        "(default: S_desc-cmb_pairs.tsv beside the review); a comparison with open questions writes "
+                        "one to fill in into DIR")
     parser.add_argument("--unreviewed", action="store_true",
                         help="take the detector's findings where there is no review; they are marked as unreviewed")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
@@ -69,13 +72,15 @@ def _report(options: argparse.Namespace, reporter: Reporter) -> int:
 def _export(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.exit_with_stdin:
         threading.Thread(target=options.exit_with_stdin_hook, daemon=True).start()
+    if options.answers and not options.baseline:
+        raise SettingsError("Answers belong to a comparison; name the earlier scan with --baseline too.")
     if len(options.images) > 1 and (options.review or options.baseline):
         raise SettingsError("A review or a baseline belongs to one scan; export the scans one by one.")
     from .case_files import read_case
     from .export.formats import Wish, export_cases
 
     wish = Wish(tuple(options.formats), options.output, options.cohort_table, options.unreviewed, options.overwrite,
-                options.nnunet_number)
+                options.nnunet_number, _answers(options))
     make_folder(options.output)
     sources = [Path(image) for image in options.images]
     cases = []
@@ -96,5 +101,16 @@ def _export(options: argparse.Namespace, reporter: Reporter) -> int:
         reporter.result(image, exported.files, count, count)
     else:
         for name, path in exported.files.items():
-            print(f"{FORMATS.get(name, 'cohort table')}: {path}")
+            print(f"{FORMATS.get(name, name.replace('_', ' '))}: {path}")
     return OK
+
+
+def _answers(options: argparse.Namespace) -> Path | None:
+    """Return the table of answers on the pairs with the baseline: the one that is named, or beside the review."""
+    from .case_files import find_review
+    from .export.pair_answers import table_beside
+
+    if options.answers or not options.baseline:
+        return options.answers
+    review = options.review or find_review(Path(options.images[0]), options.results)
+    return next((table for table in ([table_beside(review)] if review else []) if table.exists()), None)

@@ -8,6 +8,8 @@ from .volume import Volume
 
 KEPT = "kept"
 REMOVED = "removed"
+FARTHEST_EDGE_MM = 10.0
+"""Of a candidate farther from the edge of the brain nobody asks how far."""
 
 
 @dataclass(frozen=True)

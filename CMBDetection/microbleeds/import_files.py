@@ -30,7 +30,8 @@ import numpy as np
 from .components import equivalent_diameter_mm, label_components, region_voxels
 from .errors import InputError
 from .evaluation.cases import MAX_MARKED_SHARE
-from .export.tables import CSV, FINDING_COLUMNS, TSV, parse_table, split_cells
+from .export.table_cells import CSV, TSV, parse_table, split_cells
+from .export.tables import FINDING_COLUMNS
 from .geometry import from_canonical, ras_to_voxel, to_canonical, voxel_to_ras
 from .image_files import IMAGE_SUFFIXES, read_image
 from .outputs import result_from_json

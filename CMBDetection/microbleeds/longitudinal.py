@@ -26,13 +26,30 @@ NEW, STABLE, NOT_SEEN, OUTSIDE, AMBIGUOUS = STATUSES = ("new", "stable", "not se
 """Outside: its place is not in the other scan, so that nobody knows. Ambiguous: a reader has to say."""
 
 REGISTRATION_MM = 1.0
-"""Error of the registration with what a brain changes between two visits; see the measurements."""
+"""Error of the registration (measured in Resources/export.md), and what a brain changes between two visits."""
 SURELY = 0.5
 """Cost by which another pairing must be worse."""
 _ALONE = 0.5
 _NEVER = 1e6
 _MASKED_SHARE = 0.1
 _HIDDEN_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a reader says of a finding of the follow-up.
+
+    Attributes
+    ----------
+    same_as : int or None
+        Id of the same one in the baseline, None for a new one.
+    reader, answered_at : str
+        Who and when (ISO 8601); "" where that is not known.
+    """
+
+    same_as: int | None
+    reader: str = ""
+    answered_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,11 +75,13 @@ class PairedFinding:
     distance_mm : float or None
         Between the two places of a stable one.
     candidates : tuple of Partner
-        Of an ambiguous one: which it may be, the nearest first.
+        Of an ambiguous one, or one that was ambiguous before the answer: which it may be, the nearest first.
     is_possible, is_too_large : bool
         Of the follow-up's finding if there is one, else of the baseline's; larger than 10 mm is not a microbleed.
     remark : str
         What a reader should know about it; "" for nothing.
+    answer : Answer or None
+        Of a reader, who has said what the status says.
     """
 
     status: str
@@ -75,6 +94,7 @@ class PairedFinding:
     is_possible: bool = False
     is_too_large: bool = False
     remark: str = ""
+    answer: Answer | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +160,7 @@ class NewMicrobleeds:
         return ariah_band(self.total + self.unanswered + self.outside)
 
 
-def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping[int, int | None] | None = None,
+def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping[int, Answer] | None = None,
                registration: Registration | None = None) -> Pairing:
     """Register two scans and pair their microbleeds.
 
@@ -148,17 +168,16 @@ def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping
     ----------
     baseline, follow_up : ReviewedCase
         Of one subject and one sequence; their accepted findings count, without a review all of them.
-    answers : dict or None
-        What a reader says of findings of the follow-up: id to the id of the same one in the baseline, or to None for
-        a new one.
+    answers : dict of Answer or None
+        By the ids of findings of the follow-up. One that fits the findings no longer is left out, with a warning.
     registration : Registration or None
         An earlier one of the same two scans, from the follow-up to the baseline, which saves the time of another.
 
     Raises
     ------
     InputError
-        If the scans are of different sequences, one and the same, or cannot be registered, or an answer does not fit
-        the findings.
+        If the scans are of different sequences, one and the same, mirrored, or cannot be registered, or a finding of
+        the baseline is the answer for two.
     """
     names = f"{baseline.scan_name} and {follow_up.scan_name}"
     if baseline.scan_sha256 and baseline.scan_sha256 == follow_up.scan_sha256:
@@ -168,6 +187,9 @@ def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping
     except InputError as error:
         raise InputError(f"{names} cannot be compared: {error}") from None
     registration = registration or register(follow_up.image, baseline.image)
+    if registration.is_mirrored:
+        raise InputError(f"{names} agree better if one of them is mirrored; left and right are exchanged in one of the "
+                         "files, so convert it again from the DICOM series.")
     if not registration.is_trusted:
         raise InputError(f"{names} could not be registered (agreement {registration.agreement:.2f}); check that both "
                          "are scans of the same head with the same sequence.")
@@ -178,8 +200,9 @@ def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping
             warnings += (f"The {name} is unreviewed: its findings are the detector's.",)
         elif not case.is_finished:
             warnings += (f"The review of the {name} is not finished.",)
-    return Pairing(pair_findings(baseline, follow_up, registration, answers or {}), registration,
-                   baseline.is_reviewed and follow_up.is_reviewed, warnings)
+    fitting, unused = _fitting(answers or {}, baseline, follow_up)
+    return Pairing(pair_findings(baseline, follow_up, registration, fitting), registration,
+                   baseline.is_reviewed and follow_up.is_reviewed, (*warnings, *unused))
 
 
 def new_since(pairing: Pairing) -> NewMicrobleeds:
@@ -214,44 +237,34 @@ def picture_pair(baseline: ReviewedCase, follow_up: ReviewedCase, pairing: Pairi
 
 
 def pair_findings(baseline: ReviewedCase, follow_up: ReviewedCase, registration: Registration,
-                  answers: Mapping[int, int | None]) -> tuple[PairedFinding, ...]:
+                  answers: Mapping[int, Answer]) -> tuple[PairedFinding, ...]:
     """Pair the findings of two registered scans; see `pair_cases`, which calls this, and the top of this file."""
     places = _Places(baseline, follow_up, registration)
     now, before = follow_up.microbleeds, baseline.microbleeds
-    _check_answers(answers, baseline, follow_up)
     squares = np.array([places.ratio(one, other) ** 2 for one in now for other in before])
     squares = squares.reshape(len(now), len(before))
     fates, plausible = _pair(_with_answers(squares, now, before, answers))
-    result, taken, open_ones = [], set(), {number for fate in plausible.values() for number in fate if number >= 0}
+    asked = _pair(squares)[1] if answers else plausible
+    result = []
     for number, one in enumerate(now):
-        partner = before[fates[number]] if fates[number] >= 0 else None
-        candidates = [before[other] for other in plausible.get(number, ()) if other >= 0]
-        remark = ""
+        partners = (asked if one.id in answers else plausible).get(number, ())
+        candidates = [before[other] for other in partners if other >= 0]
         if one.id in answers:
-            candidates = []
-            partner = next((other for other in baseline.findings if other.id == answers[one.id]), None)
-        elif partner is None and not candidates:
-            candidates = places.not_accepted_at(one)
-            remark = _remark("baseline", candidates)
-        if candidates:
-            result.append(places.of_follow_up(AMBIGUOUS, one, candidates, remark))
-        elif partner is not None:
-            result.append(places.stable(one, partner))
-            taken.add(partner.id)
+            result.append(places.answered(one, answers[one.id], candidates))
+        elif candidates:
+            result.append(places.of_follow_up(AMBIGUOUS, one, candidates))
+        elif fates[number] >= 0:
+            result.append(places.stable(one, before[fates[number]]))
         else:
-            shown = one.id in answers or places.baseline_shows(one)
-            result.append(places.of_follow_up(NEW if shown else OUTSIDE, one))
-    for number, other in enumerate(before):
-        if other.id in taken:
-            continue
-        rejected = places.not_accepted_now_at(other)
-        status = AMBIGUOUS if number in open_ones else NOT_SEEN if places.follow_up_shows(other) else OUTSIDE
-        result.append(places.of_baseline(status, other, _remark("follow-up", rejected)))
-    return tuple(result)
+            result.append(places.unpaired(one))
+    taken = {one.baseline_id for one in result}
+    open_ones = {other for partners in plausible.values() for other in partners}
+    return (*result, *(places.of_baseline(other, number in open_ones)
+                       for number, other in enumerate(before) if other.id not in taken))
 
 
 class _Places:
-    """Places of the findings of two registered scans in both worlds, and how far apart they are."""
+    """Places of the findings of two registered scans in both worlds, how far apart they are, and what is there."""
 
     def __init__(self, baseline: ReviewedCase, follow_up: ReviewedCase, registration: Registration):
         self._baseline, self._follow_up = baseline, follow_up
@@ -260,71 +273,81 @@ class _Places:
         axes = [image.affine[:3, :3] for image in (follow_up.image, registration.moving_to_fixed(baseline.image))]
         # of a place that is only known to its voxel, a uniform distribution, in both scans
         self._covariance = sum(axis @ axis.T for axis in axes) / 12 + REGISTRATION_MM**2 * np.eye(3)
-        self._show_everything = {id(case): (case.image.data == 0).mean() < _MASKED_SHARE
-                                 for case in (baseline, follow_up)}
-
-    def _in_baseline(self, one: CaseFinding) -> np.ndarray:
-        return apply_affine(self._to_baseline, np.array(one.position_ras))
-
-    def _in_follow_up(self, other: CaseFinding) -> np.ndarray:
-        return apply_affine(self._to_follow_up, np.array(other.position_ras))
-
-    def _between(self, one: CaseFinding, other: CaseFinding) -> np.ndarray:
-        return self._in_follow_up(other) - np.array(one.position_ras)
-
-    def distance_mm(self, one: CaseFinding, other: CaseFinding) -> float:
-        """Between a finding of the follow-up and one of the baseline."""
-        return float(np.linalg.norm(self._between(one, other)))
+        self._shown_before, self._shown_now = _Shown(baseline.image), _Shown(follow_up.image)
 
     def ratio(self, one: CaseFinding, other: CaseFinding) -> float:
         """Distance over the distance at which they are as likely the same as not."""
         between = self._between(one, other)
         return float(np.linalg.norm(between)) / tolerance_mm(between, self._covariance, one, other)
 
-    def not_accepted_at(self, one: CaseFinding) -> list[CaseFinding]:
-        """Findings that the baseline does not count, and that surely lie at the place of one of the follow-up."""
-        return [other for other in _not_counted(self._baseline) if self.ratio(one, other) ** 2 <= 1 - SURELY]
+    def stable(self, one: CaseFinding, other: CaseFinding, candidates: Sequence[CaseFinding] = ()) -> PairedFinding:
+        return replace(self.of_follow_up(STABLE, one, candidates), baseline_id=other.id,
+                       baseline_ras=other.position_ras, distance_mm=self._distance_mm(one, other))
 
-    def not_accepted_now_at(self, other: CaseFinding) -> list[CaseFinding]:
-        """The same the other way round."""
-        return [one for one in _not_counted(self._follow_up) if self.ratio(one, other) ** 2 <= 1 - SURELY]
+    def answered(self, one: CaseFinding, answer: Answer, candidates: Sequence[CaseFinding]) -> PairedFinding:
+        """What a reader has said; the candidates are those that there would be without the answer."""
+        candidates = candidates or self._not_accepted_before(one)
+        if answer.same_as is None:
+            return replace(self.of_follow_up(NEW, one, candidates), answer=answer)
+        partner = next(other for other in self._baseline.findings if other.id == answer.same_as)
+        return replace(self.stable(one, partner, candidates), answer=answer)
 
-    def baseline_shows(self, one: CaseFinding) -> bool:
-        return self._shows(self._baseline, self._in_baseline(one))
-
-    def follow_up_shows(self, other: CaseFinding) -> bool:
-        return self._shows(self._follow_up, self._in_follow_up(other))
-
-    def stable(self, one: CaseFinding, other: CaseFinding) -> PairedFinding:
-        return replace(self.of_follow_up(STABLE, one), baseline_id=other.id, baseline_ras=other.position_ras,
-                       distance_mm=self.distance_mm(one, other))
+    def unpaired(self, one: CaseFinding) -> PairedFinding:
+        """A finding of the follow-up that the baseline does not count: new, unless the baseline's reader saw it."""
+        if seen := self._not_accepted_before(one):
+            return self.of_follow_up(AMBIGUOUS, one, seen, _remark("baseline", seen))
+        shown = self._shown_before.has(apply_affine(self._to_baseline, np.array(one.position_ras)))
+        return self.of_follow_up(NEW if shown else OUTSIDE, one)
 
     def of_follow_up(self, status: str, one: CaseFinding, candidates: Sequence[CaseFinding] = (),
                      remark: str = "") -> PairedFinding:
-        partners = sorted((Partner(other.id, self.distance_mm(one, other)) for other in candidates),
+        partners = sorted((Partner(other.id, self._distance_mm(one, other)) for other in candidates),
                           key=lambda partner: partner.distance_mm)
-        place = tuple(self._in_baseline(one).tolist())
+        place = tuple(apply_affine(self._to_baseline, np.array(one.position_ras)).tolist())
         return PairedFinding(status, one.id, None, one.position_ras, place, None, tuple(partners), one.is_possible,
                              one.diameter_mm > LARGEST_MM, remark)
 
-    def of_baseline(self, status: str, other: CaseFinding, remark: str) -> PairedFinding:
-        place = tuple(self._in_follow_up(other).tolist())
-        return PairedFinding(status, None, other.id, place, other.position_ras, None, (), other.is_possible,
-                             other.diameter_mm > LARGEST_MM, remark)
+    def of_baseline(self, other: CaseFinding, is_open: bool) -> PairedFinding:
+        """A finding of the baseline without a partner; open if it is the candidate of a question."""
+        place = apply_affine(self._to_follow_up, np.array(other.position_ras))
+        status = AMBIGUOUS if is_open else NOT_SEEN if self._shown_now.has(place) else OUTSIDE
+        rejected = [one for one in _not_counted(self._follow_up) if self._is_surely(one, other)]
+        return PairedFinding(status, None, other.id, tuple(place.tolist()), other.position_ras, None, (),
+                             other.is_possible, other.diameter_mm > LARGEST_MM, _remark("follow-up", rejected))
 
-    def _shows(self, case: ReviewedCase, place_ras: np.ndarray) -> bool:
-        """Whether a scan shows a place: its field of view reaches beyond it, and it is not in the 0 around a brain."""
-        image = case.image
+    def _between(self, one: CaseFinding, other: CaseFinding) -> np.ndarray:
+        return apply_affine(self._to_follow_up, np.array(other.position_ras)) - np.array(one.position_ras)
+
+    def _distance_mm(self, one: CaseFinding, other: CaseFinding) -> float:
+        return float(np.linalg.norm(self._between(one, other)))
+
+    def _is_surely(self, one: CaseFinding, other: CaseFinding) -> bool:
+        """Whether a lone pair would be the same beyond doubt."""
+        return self.ratio(one, other) ** 2 <= 1 - SURELY
+
+    def _not_accepted_before(self, one: CaseFinding) -> list[CaseFinding]:
+        return [other for other in _not_counted(self._baseline) if self._is_surely(one, other)]
+
+
+class _Shown:
+    """What a scan shows of the world."""
+
+    def __init__(self, image: Volume):
+        self._image = image
+        self._is_masked = (image.data == 0).mean() >= _MASKED_SHARE
+
+    def has(self, place_ras: np.ndarray) -> bool:
+        """Whether a place is shown: the field of view reaches beyond it, and it is not in the 0 around a brain."""
+        image = self._image
         voxel = ras_to_voxel(image, place_ras)
         margin = REGISTRATION_MM / image.spacing - 0.5
         if (voxel < margin).any() or (voxel > np.array(image.shape) - 1 - margin).any():
             return False
-        if self._show_everything[id(case)]:
+        if not self._is_masked:
             return True
         reach = np.ceil(_HIDDEN_MM / image.spacing)
-        box = [slice(int(max(low, 0)), int(high) + 1) for low, high in zip(np.rint(voxel) - reach,
-                                                                          np.rint(voxel) + reach, strict=True)]
-        return bool(image.data[tuple(box)].any())
+        low, high = np.maximum(np.rint(voxel) - reach, 0).astype(int), (np.rint(voxel) + reach).astype(int) + 1
+        return bool(image.data[tuple(map(slice, low, high))].any())
 
 
 def tolerance_mm(between_mm: np.ndarray, covariance_mm2: np.ndarray, one: CaseFinding, other: CaseFinding) -> float:
@@ -400,28 +423,33 @@ def _cost_if(costs: np.ndarray, shape: tuple[int, int], row: int, column: int) -
 
 
 def _with_answers(squares: np.ndarray, now: tuple[CaseFinding, ...], before: tuple[CaseFinding, ...],
-                  answers: Mapping[int, int | None]) -> np.ndarray:
+                  answers: Mapping[int, Answer]) -> np.ndarray:
     """Return the squares with every answered finding, and its partner, out of the question."""
-    squares = squares.copy()
+    squares, partners = squares.copy(), {answer.same_as for answer in answers.values()}
     squares[[one.id in answers for one in now]] = _NEVER
-    squares[:, [other.id in answers.values() for other in before]] = _NEVER
+    squares[:, [other.id in partners for other in before]] = _NEVER
     return squares
 
 
-def _check_answers(answers: Mapping[int, int | None], baseline: ReviewedCase, follow_up: ReviewedCase) -> None:
-    known = {one.id for one in follow_up.microbleeds}
-    there = {other.id for other in baseline.findings}
-    partners = list(answers.values())
-    for number, partner in answers.items():
-        if number not in known:
-            raise InputError(f"{follow_up.scan_name} has no microbleed {number} that the answer could be for; answer "
-                             "the questions again.")
-        if partner is not None and partner not in there:
-            raise InputError(f"{baseline.scan_name} has no finding {partner} that finding {number} of the follow-up "
-                             "could be; answer the questions again.")
-        if partner is not None and partners.count(partner) > 1:
-            raise InputError(f"Finding {partner} of {baseline.scan_name} is the answer for two findings of the "
-                             "follow-up; give it to one of them.")
+def _fitting(answers: Mapping[int, Answer], baseline: ReviewedCase,
+             follow_up: ReviewedCase) -> tuple[dict[int, Answer], tuple[str, ...]]:
+    """Return the answers that fit the findings as they are now, and a sentence on each of the others."""
+    now, before = {one.id for one in follow_up.microbleeds}, {other.id for other in baseline.findings}
+    fitting, unused = {}, []
+    for number, answer in answers.items():
+        if number not in now:
+            unused.append(f"The answer for finding {number} is not used: {follow_up.scan_name} has no such microbleed.")
+        elif answer.same_as is not None and answer.same_as not in before:
+            unused.append(f"The answer for finding {number} is not used: {baseline.scan_name} has no finding "
+                          f"{answer.same_as}.")
+        else:
+            fitting[number] = answer
+    partners = [answer.same_as for answer in fitting.values() if answer.same_as is not None]
+    twice = next((partner for partner in partners if partners.count(partner) > 1), None)
+    if twice is not None:
+        raise InputError(f"Finding {twice} of {baseline.scan_name} is the answer for two findings of the follow-up; "
+                         "give it to one of them.")
+    return fitting, tuple(unused)
 
 
 def _not_counted(case: ReviewedCase) -> list[CaseFinding]:

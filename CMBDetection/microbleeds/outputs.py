@@ -17,6 +17,7 @@ from .findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenan
 from .read_write import read_json, staging_folder, write_json, write_label_map, write_text
 from .region_lookup import region_map_from_json, region_map_to_json
 from .regions import REGIONS, SIDES, Place
+from .slicer_points import Point, point_markups
 from .volume import Volume
 
 SCHEMA_VERSION = "1.2"
@@ -30,15 +31,6 @@ TABLE_COLUMNS = ("id", "R_mm", "A_mm", "S_mm", "probability", "detector_probabil
                  "box_min_R_mm", "box_min_A_mm", "box_min_S_mm", "box_max_R_mm", "box_max_A_mm", "box_max_S_mm",
                  "minimum", "minimum_R_mm", "minimum_A_mm", "minimum_S_mm",
                  "maximum", "maximum_R_mm", "maximum_A_mm", "maximum_S_mm", "region", "side", "region_confidence")
-
-_MARKUPS_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
-                   "markups-schema-v1.0.3.json#")
-_POINT_ORIENTATION = [-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, 0.0, 0.0, 1.0]
-"""What Slicer writes for a point without an orientation."""
-_POINT_DISPLAY = {"visibility": True, "glyphType": "StarBurst2D", "useGlyphScale": False, "glyphSize": 12.0,
-                  "selectedColor": [1.0, 0.8, 0.2], "color": [0.6, 0.6, 0.6], "propertiesLabelVisibility": False,
-                  "pointLabelsVisibility": True, "textScale": 2.5}
-"""Rays that leave the middle free, so that the lesion stays visible."""
 
 
 def write_result(result: DetectionResult, labels: Volume, scan_volume: Volume, stem: str, folder: Path,
@@ -144,13 +136,8 @@ def markups_json(result: DetectionResult) -> dict[str, Any]:
     points = []
     for finding in map(_finding_to_json, result.findings):
         record = {key: finding[key] for key in ("id", "probability", "diameter_mm", "volume_mm3")}
-        points.append({"id": str(finding["id"]), "label": f"CMB-{finding['id']}",
-                       "description": json.dumps({**record, "status": "open"}), "associatedNodeID": "",
-                       "position": finding["ras_mm"], "orientation": _POINT_ORIENTATION, "selected": True,
-                       "locked": True, "visibility": True, "positionStatus": "defined"})
-    markup = {"type": "Fiducial", "coordinateSystem": "RAS", "coordinateUnits": "mm", "locked": True,
-              "labelFormat": "CMB-%d", "controlPoints": points, "display": _POINT_DISPLAY}
-    return {"@schema": _MARKUPS_SCHEMA, "markups": [markup]}
+        points.append(Point(finding["id"], finding["ras_mm"], json.dumps({**record, "status": "open"})))
+    return point_markups(points)
 
 
 def _finding_to_json(finding: Finding) -> dict[str, Any]:

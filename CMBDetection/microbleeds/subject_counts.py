@@ -123,7 +123,7 @@ class SubjectCounts:
     @property
     def group(self) -> str:
         """The total as "0", "1", "2-4", "5-10" or "> 10"."""
-        return _band(self.total, GROUPS, LAST_GROUP)
+        return _name_within(self.total, GROUPS, LAST_GROUP)
 
     @property
     def exceeds_baseline_threshold(self) -> bool:
@@ -198,7 +198,7 @@ def pattern_of(regions: Iterable[str]) -> str:
     >>> pattern_of(["frontal", ""])
     'not determined'
     """
-    kinds = {_side_of_question(region) for region in regions}
+    kinds = {_kind_for_pattern(region) for region in regions}
     if {LOBAR, DEEP} <= kinds:
         return MIXED
     if "" in kinds:
@@ -222,7 +222,7 @@ def ariah_band(new_count: int) -> str:
     """
     if new_count < 0:
         raise ValueError(f"{new_count} new microbleeds cannot be")
-    return _band(new_count, BANDS, LAST_BAND)
+    return _name_within(new_count, BANDS, LAST_BAND)
 
 
 def describe_acquisition(acquisition: Acquisition) -> str:
@@ -277,8 +277,8 @@ def _which(before: float | str | None, after: float | str | None) -> str:
     return " and ".join(names)
 
 
-def _side_of_question(region: str) -> str:
-    """Return what a region says in the question of lobar or deep: `LOBAR`, `DEEP`, neither, or "" for not known."""
+def _kind_for_pattern(region: str) -> str:
+    """Return `LOBAR`, `DEEP`, `INFRATENTORIAL` for the cerebellum, which is neither, or "" for not known."""
     if not region:
         return ""
     if region == REGIONS[CEREBELLUM - 1]:
@@ -286,8 +286,9 @@ def _side_of_question(region: str) -> str:
     return LOBAR if category_of(region) == LOBAR else DEEP
 
 
-def _band(number: int, bands: tuple[tuple[int, str], ...], last: str) -> str:
-    return next((name for largest, name in bands if number <= largest), last)
+def _name_within(number: int, classes: tuple[tuple[int, str], ...], last: str) -> str:
+    """Return the name of the first class whose largest number is not exceeded."""
+    return next((name for largest, name in classes if number <= largest), last)
 
 
 def _findings(number: int) -> str:

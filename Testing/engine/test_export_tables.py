@@ -8,17 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from microbleeds.errors import InputError
-from microbleeds.export import tables
+from microbleeds.export import table_cells
+from microbleeds.export.table_cells import Column, data_dictionary, parse_table, table_text
 from microbleeds.export.tables import (
     FINDING_COLUMNS,
-    Column,
-    data_dictionary,
     finding_rows,
-    parse_table,
     read_finding_table,
     read_subject_table,
     subject_row,
-    table_text,
     write_finding_table,
     write_subject_table,
 )
@@ -285,5 +282,5 @@ def test_random_texts_come_back_in_both_forms():
     texts = ["".join(generator.choice(letters, generator.integers(0, 9))) for _ in range(3000)]
     column = (Column("a", str, ""), Column("z", int, ""))
     rows = [{"a": text, "z": 1} for text in texts]
-    for form in (tables.TSV, tables.CSV):
+    for form in (table_cells.TSV, table_cells.CSV):
         assert parse_table(table_text(column, rows, form), form, "t", column) == rows

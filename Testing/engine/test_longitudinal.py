@@ -10,6 +10,7 @@ from microbleeds.longitudinal import (
     NOT_SEEN,
     OUTSIDE,
     STABLE,
+    Answer,
     new_since,
     pair_cases,
     picture_pair,
@@ -26,18 +27,29 @@ TISSUE_MM = 5.0
 IDENTITY = Registration(np.eye(4), 1.0)
 FULL = Volume(np.ones((120, 120, 30), np.float32), np.array(
     [[1.0, 0, 0, -60], [0, 1, 0, -60], [0, 0, 4, -60], [0, 0, 0, 1]]))
+COARSE = Volume(np.broadcast_to(np.float32(0), (54, 66, 48)), np.array(
+    [[2.7, 0, 0, -71], [0, 2.7, 0, -87], [0, 0, 2.7, -63], [0, 0, 0, 1]]))
 
 
-def head(grid, seed, pose=None, bleeds=(), noise=0.03, noise_seed=0):
-    """Return a head with folds, ventricles and skull on a grid; `pose` moves it, `bleeds` are places in its own RAS."""
+def head(grid, seed, pose=None, bleeds=(), noise=0.03, noise_seed=0, symmetry=0.0):
+    """Return a head with folds, ventricles and skull on a grid; `pose` moves it, `bleeds` are places in its own RAS.
+
+    `symmetry` is the share of folds that both sides have in common.
+    """
     places = voxel_to_ras(grid, np.moveaxis(np.indices(grid.shape), 0, -1))
     own = apply_affine(np.linalg.inv(np.eye(4) if pose is None else pose), places)
-    lattice = np.random.default_rng(seed).normal(0, 1, (40, 40, 40))
-    folds = ndimage.map_coordinates(lattice, np.moveaxis(own / TISSUE_MM + 20, -1, 0), order=1, mode="wrap")
+    rng = np.random.default_rng(seed)
+    lattice = rng.normal(0, 1, (40, 40, 40))
+    ventricle, semi_axes = [12, 0, 5] + rng.uniform(-5, 5, 3), [7, 25, 10] * rng.uniform(0.6, 1.4, 3)
+    sides = [own, own * [-1, 1, 1]] if symmetry else [own]
+    folds, *other = [ndimage.map_coordinates(lattice, np.moveaxis(side / TISSUE_MM + 20, -1, 0), order=1, mode="wrap")
+                     for side in sides]
+    folds = folds + symmetry * other[0] if other else folds
     radius = np.linalg.norm(own / SEMI_AXES_MM, axis=-1)
     image = np.where(radius < 1, 1 + 0.25 * folds, 0.0)
     image[(radius > 1.1) & (radius < 1.18)] = 0.6
-    image[np.linalg.norm((np.abs(own) - [10, 0, 5]) / [7, 25, 10], axis=-1) < 1] = 1.8
+    one_side = np.concatenate([np.abs(own[..., :1]), own[..., 1:]], axis=-1)
+    image[np.linalg.norm((one_side - ventricle) / semi_axes, axis=-1) < 1] = 1.8
     for bleed in bleeds:
         image *= 1 - 0.9 * np.exp(-0.5 * np.sum((own - bleed) ** 2, axis=-1) / 1.8**2)
     image = image * (1 + 0.002 * own[..., 0]) + np.random.default_rng(noise_seed).normal(0, noise, grid.shape)
@@ -69,6 +81,8 @@ def case(places=(), image=FULL, name="base", others=(), **changes):
 
 
 def paired(before, now, answers=None, registration=IDENTITY, **images):
+    """Answers: ids of the baseline, None for new, by ids of the follow-up."""
+    answers = {number: Answer(partner, "Ada") for number, partner in (answers or {}).items()}
     return pair_cases(case(before, images.get("baseline", FULL)), case(now, images.get("follow_up", FULL), "later"),
                       answers, registration)
 
@@ -145,18 +159,29 @@ def test_pictures_show_the_same_place(both):
             assert np.corrcoef(before[elsewhere], now[elsewhere])[0, 1] > 0.7
 
 
+def test_a_mirror_image_is_refused_with_its_own_reason():
+    """Both sides of a brain are alike, so that the agreement alone does not tell."""
+    before = head(COARSE, 7, symmetry=0.3)
+    after = head(COARSE, 7, pose_of([4, 3, -5], [5, -4, 3]), noise_seed=1, symmetry=0.3)
+    flipped = after.with_data(after.data[::-1])
+    registration = register(flipped, before)
+    assert registration.is_mirrored and registration.agreement > LEAST_AGREEMENT and not registration.is_trusted
+    with pytest.raises(InputError, match=r"base\.nii\.gz and later\.nii\.gz .*left and right are exchanged"):
+        pair_cases(case(image=before), case(image=flipped, name="later"), registration=registration)
+
+
 def test_an_earlier_registration_and_answers_are_taken(both):
     baseline, follow_up, pairing = both
-    again = pair_cases(baseline, follow_up, {13: None, 12: 1}, pairing.registration)
+    again = pair_cases(baseline, follow_up, {13: Answer(None), 12: Answer(1)}, pairing.registration)
     assert again.registration is pairing.registration
     assert fates(again)[0][12] == (STABLE, 1) and fates(again)[1] == {3: NOT_SEEN}
 
 
-def test_another_head_noise_and_nothing_are_refused(scans):
-    before, after = scans
-    assert not register(head(after, 8, POSE), before).is_trusted
-    assert register(after.with_data(np.zeros(after.shape, np.float32)), before).agreement == 0
-    noise = after.with_data(np.random.default_rng(0).normal(300, 30, after.shape).astype(np.float32))
+def test_another_head_noise_and_nothing_are_refused():
+    before = head(COARSE, 7)
+    assert not register(head(COARSE, 8, pose_of([4, 3, -5], [5, -4, 3])), before).is_trusted
+    assert register(COARSE, before).agreement == 0
+    noise = COARSE.with_data(np.random.default_rng(0).normal(300, 30, COARSE.shape).astype(np.float32))
     with pytest.raises(InputError, match=r"base\.nii\.gz and later\.nii\.gz could not be registered"):
         pair_cases(case(image=before), case(image=noise, name="later"))
 
@@ -274,12 +299,28 @@ def test_rejected_at_follow_up_is_said():
 
 
 @pytest.mark.parametrize("answers, words", [
-    ({9: 1}, r"later\.nii\.gz has no microbleed 9"),
-    ({1: 9}, r"base\.nii\.gz has no finding 9"),
-    ({1: 1, 2: 1}, "answer for two")])
-def test_answers_that_do_not_fit_are_refused(answers, words):
-    with pytest.raises(InputError, match=words):
-        paired([(0, 0, 0)], [(0, 0, 0), (1, 0, 0)], answers)
+    ({9: 1}, "finding 9 is not used: later.nii.gz has no such microbleed"),
+    ({1: 9}, "finding 1 is not used: base.nii.gz has no finding 9"),
+    ({2: 1}, "finding 2 is not used: later.nii.gz has no such microbleed")])
+def test_answers_that_fit_no_longer_are_left_out_and_told(answers, words):
+    """Reviews go on after an answer: the finding is rejected, or a point that a reader had set is taken away."""
+    pairing = paired([(0, 0, 0)], [(3.5, 0, 0), finding(2, (30, 0, 0), verdict="rejected")], answers)
+    assert words in pairing.warnings[-1]
+    assert [one.follow_up_id for one in pairing.questions] == [1]
+
+
+def test_one_finding_of_the_baseline_cannot_be_the_answer_for_two():
+    with pytest.raises(InputError, match="answer for two"):
+        paired([(0, 0, 0)], [(0, 0, 0), (1, 0, 0)], {1: 1, 2: 1})
+
+
+def test_an_answered_finding_keeps_its_answer_and_its_candidates():
+    """So that a reader sees who has said it, and can say otherwise."""
+    for answer, status in ((1, STABLE), (None, NEW)):
+        one = paired([(0, 0, 0)], [(3.5, 0, 0)], {1: answer}).findings[0]
+        assert (one.status, one.answer) == (status, Answer(answer, "Ada"))
+        assert [partner.id for partner in one.candidates] == [1]
+    assert all(one.answer is None for one in paired([(0, 0, 0)], [(0, 0, 0), (3, 0, 0), (30, 0, 0)]).findings)
 
 
 def test_nothing_on_either_side():

@@ -9,10 +9,13 @@ from unittest import mock
 import numpy as np
 import qt
 import slicer
-from CMBDetectionLib import exportControls
-from CMBDetectionLib.engineProcess import defaultCommand
+from CMBDetectionLib import exportControls, findingsMarkups, reviewSession
+from CMBDetectionLib.engineProcess import EngineCommand, defaultCommand
 from CMBDetectionLib.volumeNodes import ijkToRas
+from CMBDetectionLib.widgets import selectValue
+from microbleeds.export.pair_answers import table_beside
 from microbleeds.read_write import read_labels
+from microbleeds.review_files import FILE_NAME, Review, ReviewedFinding, write_review
 from panelCase import PanelTestCase, makeVolume
 
 
@@ -127,6 +130,107 @@ class ExportTest(PanelTestCase):
         self.assertEqual(self.ui.exportBaselineLabel.text, "early.nii.gz")
         self.detect(self.panel, makeVolume("other"))
         self.assertEqual(self.ui.exportBaselineLabel.text, "Not compared")
+
+    def chooseBaseline(self, modality="swi", apartMm=3.5):
+        """An earlier scan with finding 1 some mm away from where it is now, on the same voxels but one."""
+        earlier = Path(self.folder.name) / "earlier.nrrd"
+        node = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, self.volume, "earlier")
+        slicer.util.arrayFromVolume(node)[0, 0, 0] += 1
+        slicer.util.saveNode(node, str(earlier))
+        slicer.mrmlScene.RemoveNode(node)
+        place = np.add(self.panel.review.session.items[0].position_ras, (apartMm, 0, 0))
+        write_review(earlier.with_name(FILE_NAME.format("earlier")), Review(earlier.name, "", modality, "Bo", (
+            ReviewedFinding(7, tuple(place.tolist()), 0.0, "accepted", True),)))
+        with mock.patch.object(qt.QFileDialog, "getOpenFileName", lambda *rest: (str(earlier), "")):
+            self.ui.exportBaselineButton.click()
+        # voxels of noise cannot be registered: this engine takes them as they lie
+        code = ("import numpy, sys; from microbleeds import cli, longitudinal; "
+                "from microbleeds.rigid_registration import Registration; "
+                "longitudinal.register = lambda fixed, moving: Registration(numpy.eye(4), 1.0); "
+                "sys.exit(cli.main(sys.argv[1:]))")
+        self.panel.export._command = EngineCommand(defaultCommand().program, ("-c", code))
+
+    def report(self):
+        return (self.target / "sub-07_swi_desc-cmb_reading.html").read_text(encoding="utf-8")
+
+    def questions(self):
+        table = self.ui.pairsTable
+        return [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
+
+    def test_anAmbiguousPairIsAskedOnceAndTheAnswerIsInTheReport(self):
+        reviewSession.setReaderName("Ada")
+        self.addCleanup(qt.QSettings().remove, "CMBDetection/reader")
+        self.judge()
+        self.tick("page")
+        self.chooseFolder()
+        self.chooseBaseline()
+        self.assertTrue(self.ui.pairsTable.isHidden())
+        self.export()
+        self.assertIn("No. 1 may have been 7", self.report())
+        self.assertIn("1 of the microbleeds may be new or not: answer below", self.ui.messageLabel.text)
+        self.assertIn("sequence of the follow-up is not known", self.ui.messageLabel.toolTip)
+        self.assertFalse(self.ui.pairsTable.isHidden())
+        self.assertEqual(self.questions(), [["1", "7 (3.5 mm)", "not sure"]])
+
+        for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            sliceNode.JumpSliceByCentering(0, 0, 0)
+        self.ui.pairsTable.selectRow(0)
+        place = findingsMarkups.worldPositions(self.panel.review.session.node)[1]
+        for sliceNode in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            toRas = sliceNode.GetSliceToRAS()
+            np.testing.assert_allclose([toRas.GetElement(row, 3) for row in range(3)], place, atol=1e-6)
+        choices = self.ui.pairAnswerSelector
+        self.assertEqual([choices.itemText(index) for index in range(choices.count)],
+                         ["Not sure", "New", "Same as 7 of the baseline"])
+
+        choices.setCurrentIndex(2)
+        self.assertEqual(self.questions()[0][2], "same as 7")
+        kept = table_beside(self.panel.review.session.place)
+        self.assertIn("\t7\tAda\t", kept.read_text(encoding="utf-8"))
+        self.ui.exportOverwriteCheck.setChecked(True)
+        self.export()
+        self.assertIn("No. 1 was 7 (3.5 mm apart), answered by Ada", self.report())
+        self.assertNotIn("answer below", self.ui.messageLabel.text)
+        self.assertEqual(self.questions()[0][2], "same as 7", "it can still be changed")
+
+        choices.setCurrentIndex(1)
+        self.export()
+        self.assertIn("1: No. 1, answered by Ada", self.report())
+        choices.setCurrentIndex(0)
+        self.assertNotIn("Ada", kept.read_text(encoding="utf-8"), "an answer can be taken back")
+        choices.setCurrentIndex(2)
+
+        self.ui.exportBaselineButton.click()
+        self.assertTrue(self.ui.pairsTable.isHidden(), "another baseline has other questions")
+        other = self.makePanel("regions")
+        self.assertEqual(other.review.session.place, self.panel.review.session.place)
+        self.assertTrue(other.export._questions.answersFile(), "the answers stay with the review")
+
+    def test_anAnswerThatCannotBeKeptIsTold(self):
+        self.judge()
+        self.tick("page")
+        self.chooseFolder()
+        self.chooseBaseline()
+        self.export()
+        self.ui.pairsTable.selectRow(0)
+        kept = table_beside(self.panel.review.session.place)
+        kept.mkdir(parents=True)
+        self.ui.pairAnswerSelector.setCurrentIndex(1)
+        self.assertIn(kept.name, self.ui.messageLabel.text)
+        self.assertEqual((self.questions()[0][2], self.ui.pairAnswerSelector.currentIndex), ("not sure", 0))
+
+    def test_aBaselineOfAnotherSequenceIsRefusedWithTheReason(self):
+        selectValue(self.ui.modalityCombo, "swi")
+        self.detect(self.panel, self.volume)
+        self.judge()
+        self.tick("page", "tables")
+        self.chooseFolder()
+        self.chooseBaseline(modality="qsm")
+        self.export()
+        message = self.ui.messageLabel.text
+        self.assertIn("earlier.nrrd and sub-07_swi", message)
+        self.assertIn("cannot be compared: The baseline is QSM and the follow-up is SWI", message)
+        self.assertEqual(self.files(), [])
 
     def importing(self, path, takeTheirs=False):
         with mock.patch.object(qt.QFileDialog, "getOpenFileName", lambda *rest: (str(path), "")), \

@@ -26,21 +26,10 @@ from ..read_write import read_json, staging_folder, write_json, write_label_map,
 from ..report import NOT_CLINICAL
 from ..reviewed_case import ReviewedCase
 from .cohort_table import held_lock
+from .guards import UNREVIEWED, require_reviewed, status_of, told_if_not_writable
 from .label_files import regions_of
-from .tables import (
-    FINDING_COLUMNS,
-    TSV,
-    UNREVIEWED,
-    Column,
-    data_dictionary,
-    finding_rows,
-    parse_table,
-    read_table_text,
-    require_reviewed,
-    status_of,
-    table_text,
-    told_if_not_writable,
-)
+from .table_cells import TSV, Column, data_dictionary, parse_table, read_table_text, table_text
+from .tables import FINDING_COLUMNS, finding_rows
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, README, DESCRIPTIONS = "dataset_description.json", "README", "descriptions.tsv"

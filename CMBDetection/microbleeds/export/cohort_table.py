@@ -26,8 +26,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..read_write import atomic_path, staging_folder, write_json, write_text
-from .tables import (
-    SUBJECT_COLUMNS,
+from .guards import told_if_not_writable
+from .table_cells import (
     Row,
     cell_text,
     data_dictionary,
@@ -35,9 +35,9 @@ from .tables import (
     read_table_text,
     require_table,
     split_cells,
-    told_if_not_writable,
     value_of,
 )
+from .tables import SUBJECT_COLUMNS
 
 try:
     import fcntl

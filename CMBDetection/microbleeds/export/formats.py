@@ -13,12 +13,15 @@ from ..reviewed_case import ReviewedCase
 from ..subject_counts import count_microbleeds
 from .bids import write_bids_derivative
 from .cohort_table import append_to_cohort_table
+from .guards import require_reviewed
 from .label_files import write_label_map_file, write_segmentation_file
 from .nnunet import write_nnunet
 from .page import write_page
+from .pair_answers import FILE_NAME as PAIRS_NAME
+from .pair_answers import answers_for, merged, questions_of, read_questions, write_questions
 from .point_files import write_points
 from .report_content import Comparison
-from .tables import require_reviewed, subject_row, write_finding_table, write_subject_table
+from .tables import subject_row, write_finding_table, write_subject_table
 from .training_set import write_training_set
 
 PAGE, PDF, TABLES, POINTS, SEGMENTATION, LABELS = "page", "pdf", "tables", "points", "segmentation", "labels"
@@ -47,6 +50,8 @@ class Wish:
         Replace files that are there, and rows of the same scan and reader in the cohort table.
     nnunet_number : int
         Of the nnU-Net data set.
+    answers : Path or None
+        Table of `pair_answers` with what a reader has answered on pairs with the baseline.
     """
 
     formats: tuple[str, ...]
@@ -55,6 +60,7 @@ class Wish:
     include_unreviewed: bool = False
     overwrite: bool = False
     nnunet_number: int = 501
+    answers: Path | None = None
 
     def __post_init__(self):
         unknown = sorted(set(self.formats) - set(FORMATS))
@@ -82,7 +88,8 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
         The cases, and where each scan was read.
     wish : Wish
     baseline : ReviewedCase, optional
-        An earlier scan of the only case: the report then has what is new.
+        An earlier scan of the only case: the report then has what is new. If a pair needs an answer, or has one, the
+        folder gets the table of `pair_answers`; answers that are in it stay.
     progress : callable
 
     Raises
@@ -100,7 +107,8 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
     comparison = None
     if baseline is not None:
         progress("Comparing with the baseline", 0.0)
-        comparison = Comparison(baseline, pair_cases(baseline, cases[0]))
+        answers = answers_for(read_questions(wish.answers), baseline) if wish.answers else {}
+        comparison = Comparison(baseline, pair_cases(baseline, cases[0], answers))
     warnings = list(comparison.pairing.warnings) if comparison else []
     files: dict[str, Path] = {}
     for number, name in enumerate(wish.formats):
@@ -110,11 +118,32 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
             continue
         for case, source in zip(cases, sources, strict=True):
             files[name] = _ONE_BY_ONE[name](case, source, wish, comparison)
+    if comparison is not None:
+        table, sentences = _write_questions(cases[0], comparison, wish)
+        files |= {"pairs": table} if table else {}
+        warnings += sentences
     if wish.cohort_table is not None:
         appended = append_to_cohort_table(wish.cohort_table, [subject_row(case) for case in cases], wish.overwrite)
         files["cohort_table"] = wish.cohort_table
         warnings += appended.warnings
     return Exported(files, tuple(warnings))
+
+
+def _write_questions(case: ReviewedCase, comparison: Comparison, wish: Wish) -> tuple[Path | None, list[str]]:
+    """Write the table of questions, if there are any, and return its path and sentences for the user."""
+    questions = questions_of(comparison.pairing, comparison.baseline)
+    if not questions:
+        return None, []
+    path, sentences = wish.folder / PAIRS_NAME.format(case.stem), []
+    there = read_questions(path) if path.exists() else ()
+    used = {one.finding for one in questions if one.answer}
+    if answers_for(there, comparison.baseline).keys() - used:
+        sentences.append(f"{path.name} has answers that this report does not use; name it with --answers.")
+    if count := len(comparison.pairing.questions):
+        sentences.append(f"{count} {'microbleed' if count == 1 else 'microbleeds'} may be new or not; a reader has to "
+                         f"answer (column answer of {path.name}).")
+    write_questions(path, merged(there, questions))
+    return path, sentences
 
 
 def _page(case: ReviewedCase, source: Path, wish: Wish, comparison: Comparison | None) -> Path:

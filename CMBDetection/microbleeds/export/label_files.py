@@ -3,20 +3,17 @@
 Both hold what counts as a microbleed; on request all findings, so that the rejected and undecided ones come too.
 """
 
-import errno
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
-from ..image_files import LPS_TO_RAS, silence
-from ..read_write import atomic_path, write_label_map
+from ..read_write import write_image, write_label_map
 from ..report import NOT_CLINICAL
 from ..review_files import ACCEPTED, REJECTED, UNDECIDED
 from ..reviewed_case import CaseFinding, ReviewedCase
 from ..volume import Volume
-from .tables import require_free, require_reviewed, status_of, told_if_not_writable
+from .guards import require_free, require_reviewed, status_of, told_if_not_writable
 
 COLORS = {UNDECIDED: (1.0, 0.8, 0.2), ACCEPTED: (0.3, 0.85, 0.4), REJECTED: (0.6, 0.6, 0.6)}
 """Red, green, blue in [0, 1] by verdict, as the outlines in the panel."""
@@ -78,14 +75,11 @@ def write_segmentation_file(path: Path, case: ReviewedCase, everything: bool = F
     require_reviewed(case, include_unreviewed)
     require_free((path,), overwrite)
     findings = _chosen(case, everything)
-    image = _itk_image(regions_of(case, findings))
-    for key, value in _segmentation_header(case, findings).items():
-        image.SetMetaData(key, value)
-    with told_if_not_writable(path), atomic_path(path) as staged, silence():
-        try:
-            sitk.WriteImage(image, str(staged), useCompression=True)
-        except RuntimeError as error:
-            raise OSError(errno.EIO, "the image could not be written", str(path)) from error
+    labels = regions_of(case, findings)
+    # the smallest type that Slicer keeps segments in
+    kind = next(kind for kind in (np.uint8, np.int16, np.int32) if labels.data.max(initial=0) <= np.iinfo(kind).max)
+    with told_if_not_writable(path):
+        write_image(path, labels.with_data(labels.data.astype(kind)), _segmentation_header(case, findings))
 
 
 def regions_of(case: ReviewedCase, findings: tuple[CaseFinding, ...]) -> Volume:
@@ -97,17 +91,6 @@ def regions_of(case: ReviewedCase, findings: tuple[CaseFinding, ...]) -> Volume:
 
 def _chosen(case: ReviewedCase, everything: bool) -> tuple[CaseFinding, ...]:
     return case.findings if everything else case.microbleeds
-
-
-def _itk_image(labels: Volume) -> sitk.Image:
-    """Return a label map as an image of SimpleITK, in the smallest type that Slicer keeps segments in."""
-    kind = next(kind for kind in (np.uint8, np.int16, np.int32) if labels.data.max(initial=0) <= np.iinfo(kind).max)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(labels.data.T.astype(kind)))
-    affine_lps = LPS_TO_RAS @ labels.affine
-    image.SetSpacing(labels.spacing.tolist())
-    image.SetDirection((affine_lps[:3, :3] / labels.spacing).ravel().tolist())
-    image.SetOrigin(affine_lps[:3, 3].tolist())
-    return image
 
 
 def _segmentation_header(case: ReviewedCase, findings: tuple[CaseFinding, ...]) -> dict[str, str]:

@@ -8,9 +8,9 @@ from ..read_write import write_text
 from ..report import _STYLE, _crop_svg
 from ..reviewed_case import ReviewedCase
 from ..subject_counts import SubjectCounts
+from .guards import require_free, told_if_not_writable
 from .region_diagram import SHADES, diagram_svg
 from .report_content import SCHEMATIC, Card, Comparison, Picture, ReportContent, Table, report_content
-from .tables import require_free, told_if_not_writable
 
 _CASE_STYLE = """
 body { font-family: Arial, Helvetica, sans-serif; }

@@ -19,9 +19,9 @@ from ..read_write import atomic_path
 from ..reviewed_case import ReviewedCase
 from ..subject_counts import SubjectCounts
 from . import region_diagram as diagram
+from .guards import require_free, told_if_not_writable
 from .report_content import SCHEMATIC, Card, Comparison, Picture, ReportContent, report_content
 from .report_content import Table as Cells
-from .tables import require_free, told_if_not_writable
 
 try:
     from PIL.Image import fromarray

@@ -15,17 +15,11 @@ from ..read_write import write_json, write_text
 from ..report import NOT_CLINICAL
 from ..review_files import REJECTED
 from ..reviewed_case import CaseFinding, ReviewedCase
-from .tables import require_free, require_reviewed, status_of, told_if_not_writable
+from ..slicer_points import Point, point_markups
+from .guards import require_free, require_reviewed, status_of, told_if_not_writable
 
 MARKUPS, POINT_LIST = ".mrk.json", ".fcsv"
 
-_SCHEMA = ("https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
-           "markups-schema-v1.0.3.json#")
-_ORIENTATION = (-1.0, -0.0, -0.0, -0.0, -1.0, -0.0, 0.0, 0.0, 1.0)
-"""What Slicer writes for a point without an orientation."""
-_DISPLAY = {"visibility": True, "glyphType": "StarBurst2D", "useGlyphScale": False, "glyphSize": 12.0,
-            "selectedColor": [1.0, 0.8, 0.2], "color": [0.6, 0.6, 0.6], "propertiesLabelVisibility": False,
-            "pointLabelsVisibility": True, "textScale": 2.5}
 _POINT_COLUMNS = ("id", "x", "y", "z", "ow", "ox", "oy", "oz", "vis", "sel", "lock", "label", "desc",
                   "associatedNodeID")
 
@@ -60,13 +54,9 @@ def write_points(path: Path, case: ReviewedCase, include_unreviewed: bool = Fals
 
 def reviewed_markups(case: ReviewedCase) -> dict[str, Any]:
     """Return the findings as a locked point list in the format of 3D Slicer's Markups module."""
-    points = [{"id": str(finding.id), "label": f"CMB-{finding.id}",
-               "description": _description(finding), "associatedNodeID": "", "position": list(finding.position_ras),
-               "orientation": list(_ORIENTATION), "selected": finding.verdict != REJECTED, "locked": True,
-               "visibility": True, "positionStatus": "defined"} for finding in case.findings]
-    markup = {"type": "Fiducial", "coordinateSystem": "RAS", "coordinateUnits": "mm", "locked": True,
-              "labelFormat": "CMB-%d", "controlPoints": points, "display": _DISPLAY}
-    return {"@schema": _SCHEMA, "about": _about(case), "markups": [markup]}
+    points = [Point(finding.id, finding.position_ras, _description(finding), finding.verdict != REJECTED)
+              for finding in case.findings]
+    return {"about": _about(case), **point_markups(points)}
 
 
 def point_list(case: ReviewedCase) -> str:

@@ -258,8 +258,8 @@ def _comparison(case: ReviewedCase, comparison: Comparison) -> tuple[tuple[str, 
     if new.highest_band != new.band:
         band += (f" If all that are ambiguous ({new.unanswered}) or outside the baseline ({new.outside}) were new: "
                  f"{new.highest_band}.")
-    state = ", ".join(filter(None, (f"reviewed {_date(baseline.reviewed_at)}" if baseline.is_reviewed else "unreviewed",
-                                    shown(baseline.reader))))
+    reviewed = f"reviewed {_date(baseline.reviewed_at)}".rstrip() if baseline.is_reviewed else "unreviewed"
+    state = ", ".join(filter(None, (reviewed, shown(baseline.reader))))
     rows = [("Baseline", f"{shown(baseline.scan_name)}, {state}: {before.total} in all; {before.acquisition}"),
             ("ARIA-H band", f"Microhaemorrhages: {band} {SIDEROSIS}")]
     rows += [(name, _numbers(pairing.of_status(status))) for name, status in
@@ -276,12 +276,13 @@ def _numbers(findings: Sequence[PairedFinding]) -> str:
             text = f"baseline No. {one.baseline_id}"
         elif one.distance_mm is not None:
             text = f"No. {one.follow_up_id} was {one.baseline_id} ({one.distance_mm:.1f} mm apart)"
-        elif one.candidates:
+        elif one.status == AMBIGUOUS and one.candidates:
             others = " or ".join(f"{other.id} ({other.distance_mm:.1f} mm apart)" for other in one.candidates)
             text = f"No. {one.follow_up_id} may have been {others}"
         else:
             text = f"No. {one.follow_up_id}"
-        texts.append(text + (", larger than 10 mm" if one.is_too_large else ""))
+        texts.append(text + (", larger than 10 mm" if one.is_too_large else "")
+                     + (f", answered by {_answerer(one)}" if one.answer else ""))
     return f"{len(findings)}: {'; '.join(texts)}" if findings else "0"
 
 
@@ -290,8 +291,18 @@ def _comparison_notes(comparison: Comparison) -> tuple[str, ...]:
     remarks = [f"{_paired_name(one)}: {one.remark}" for one in findings if one.remark]
     notes = ["Outside: the other scan does not show the place."] if comparison.pairing.of_status(OUTSIDE) else []
     if comparison.pairing.questions:
-        notes.append("Ambiguous: a reader has to say which is which; these are not counted as new.")
+        notes.append("Ambiguous: a reader has to say which is which, in the panel or in the table of pairs beside this "
+                     "report; these are not counted as new.")
     return (*map(shown, comparison.pairing.warnings), *notes, *remarks)
+
+
+def _answerer(one: PairedFinding) -> str:
+    return shown(one.answer.reader) or "a reader"
+
+
+def _change(one: PairedFinding) -> str:
+    """Return what became of a finding of the follow-up, in few words."""
+    return f"{one.status}, answered by {_answerer(one)}" if one.answer else one.status
 
 
 def _paired_name(one: PairedFinding) -> str:
@@ -309,7 +320,7 @@ def _finding_table(findings: Sequence[CaseFinding], comparison: Comparison | Non
     if comparison:
         paired = _by_follow_up(comparison)
         head = (*head[:-1], "Change", head[-1])
-        rows = tuple((*row[:-1], paired[one.id].status if one.id in paired else _UNKNOWN, row[-1])
+        rows = tuple((*row[:-1], _change(paired[one.id]) if one.id in paired else _UNKNOWN, row[-1])
                      for one, row in zip(findings, rows, strict=True))
     return Table(head, rows)
 
@@ -361,7 +372,7 @@ def _cards(case: ReviewedCase, comparison: Comparison | None) -> tuple[Card, ...
     for one in case.microbleeds[:MAX_PICTURED]:
         before = _pair_pictures(case, comparison, paired[one.id], PLANES[0])[:1] if comparison else ()
         facts = (_name(one), f"{one.diameter_mm:.1f} mm" if one.diameter_mm else "", one.certainty,
-                 paired[one.id].status if comparison else "")
+                 _change(paired[one.id]) if comparison else "")
         cards.append(Card(str(one.id), tuple(filter(None, facts)), (*before, *_crops(one, canonical))))
     if comparison:
         lost = [one for one in comparison.pairing.findings if one.follow_up_id is None][:MAX_PICTURED]

@@ -51,7 +51,7 @@ from ..review_files import (
 )
 from ..reviewed_case import CaseFinding, ReviewedCase
 from ..training.labelled_scans import subject_of
-from .tables import require_reviewed, status_of
+from .guards import require_reviewed, status_of
 
 MICROBLEED, MIMIC, IGNORE = 1, 2, 3
 CLASS_NAMES = {MICROBLEED: "microbleed", MIMIC: "mimic", IGNORE: "ignore"}

@@ -1,0 +1,50 @@
+"""What every export asks first: is the scan reviewed, is the place free, can it be written."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+from ..reviewed_case import ReviewedCase
+
+FINISHED, REVIEWED, UNREVIEWED = "finished", "reviewed", "unreviewed"
+
+
+def require_reviewed(case: ReviewedCase, include_unreviewed: bool) -> None:
+    """Refuse a scan that nobody has reviewed, unless it is wanted.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (case.is_reviewed or include_unreviewed):
+        raise InputError(f"{case.scan_name} is not reviewed; review it first, or ask for unreviewed findings too.")
+
+
+def require_free(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuse to write over a file, unless it is wanted.
+
+    Raises
+    ------
+    InputError
+    """
+    taken = next((path for path in paths if path.exists()), None)
+    if taken is not None and not overwrite:
+        raise InputError(f"{taken} exists already; choose another name, or ask for it to be overwritten.")
+
+
+@contextmanager
+def told_if_not_writable(path: Path) -> Iterator[None]:
+    """Turn an operating system error of the block into an InputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); free space there, close it in other programs, "
+                         "or choose another folder.") from error
+
+
+def status_of(case: ReviewedCase) -> str:
+    """Return finished, reviewed or unreviewed."""
+    if not case.is_reviewed:
+        return UNREVIEWED
+    return FINISHED if case.is_finished else REVIEWED
