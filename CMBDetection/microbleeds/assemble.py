@@ -6,14 +6,11 @@ from itertools import product
 import numpy as np
 
 from .components import box_ras, equivalent_diameter_mm
-from .findings import KEPT, REMOVED, Extrema, Finding
+from .findings import FARTHEST_EDGE_MM, KEPT, REMOVED, Extrema, Finding
 from .geometry import ras_to_voxel, voxel_to_ras
 from .step1_candidates import Candidate
 from .step3_cleanup import edge_distance_mm
 from .volume import Volume
-
-FARTHEST_EDGE_MM = 10.0
-"""Of a candidate farther from the edge of the brain nobody asks how far."""
 
 
 def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], threshold: float, scan: Volume,

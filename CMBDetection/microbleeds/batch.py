@@ -10,12 +10,22 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import InputError, MicrobleedError, ModelError, SettingsError
 from .progress import Reporter
 
+if TYPE_CHECKING:
+    from .pipeline import Detection
+    from .read_write import Scan
+    from .weights import Model
+
 OK, OUR_FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 """Exit codes."""
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
+                    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+"""Read by torch, numpy and SimpleITK when they are first imported."""
 
 _READ_SHARE, _DETECT_SHARE = 0.02, 0.95
 """Shares of the progress of a scan; writing has the rest."""
@@ -128,7 +138,7 @@ def make_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"{folder} cannot be written to ({error.strerror}); choose another folder with -o.") from None
+        raise InputError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from None
 
 
 def _run_or_tell(image: str, model, job: Job, reporter: Reporter) -> int:
@@ -141,10 +151,15 @@ def _run_or_tell(image: str, model, job: Job, reporter: Reporter) -> int:
     return OK
 
 
-def _run_scan(image: str, model, job: Job, reporter: Reporter) -> None:
-    from .outputs import write_result
+def detect_in(image: str, model: "Model", job: Job, reporter: Reporter) -> "tuple[Scan, Detection]":
+    """Read one scan and find its microbleeds, telling progress and warnings; nothing is written.
+
+    Raises
+    ------
+    MicrobleedError
+        If the scan, its mask or a setting cannot be used.
+    """
     from .read_write import read_mask, read_scan
-    from .report import report_html
 
     reporter.progress(image, "read", "Reading", 0.0)
     scan = read_scan(image)
@@ -156,6 +171,14 @@ def _run_scan(image: str, model, job: Job, reporter: Reporter) -> None:
         if sentence not in scan.warnings:
             reporter.warning(image, sentence)
     reporter.progress(image, "write", "Writing", _READ_SHARE + _DETECT_SHARE)
+    return scan, detection
+
+
+def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter) -> None:
+    from .outputs import write_result
+    from .report import report_html
+
+    scan, detection = detect_in(image, model, job, reporter)
     files = write_result(detection.result, detection.labels, scan.volume, scan.stem, job.folder,
                          report_html(detection.result, scan.volume))
     reporter.result(image, files, len(detection.result.findings), len(detection.result.candidates))

@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, export, report, evaluate, simulate, implant, train, and more.
+"""The command ``cmbdetect``: detect, demo, cohort, export, report, evaluate, simulate, implant, train, and more.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .batch import CANCELLED, OK, Job, make_folder, run_scans, tell
+from .batch import CANCELLED, OK, THREAD_VARIABLES, Job, make_folder, run_scans, tell
+from .cohort_commands import add_cohort_command
 from .export_commands import add_export_commands
 from .models_command import add_models_command
 from .progress import Reporter, make_reporter
@@ -24,9 +25,6 @@ from .settings import MODALITIES, OPERATING_POINTS
 from .training_commands import add_training_commands
 
 SAMPLE = "Sample/simulated_T2star.nii.gz"
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
-                    "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-"""Read by torch, numpy and SimpleITK when they are first imported."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_detection_options(demo)
     demo.set_defaults(command=_demo)
 
+    add_cohort_command(commands)
     add_export_commands(commands, _exit_with_stdin)
 
     evaluate = commands.add_parser("evaluate", help="compare results with a reference")

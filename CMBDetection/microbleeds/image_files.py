@@ -23,6 +23,11 @@ GRID_TOLERANCE_MM = 0.1
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """SimpleITK and DICOM count towards the left and the back."""
 
+_META_BYTES = {"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
+               "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8}
+_SPACING_MM = (1e-3, 1e3)
+_FARTHEST_MM = 1e6
+"""What a header may say; anything else is a mistake, and would be one of arithmetic later."""
 _NIFTI_HEADER = 348
 """Bytes of a NIfTI-1 header."""
 
@@ -59,7 +64,7 @@ def read_image(path: Path) -> ReadImage:
         raise damaged(path.name) from None
     if not_finite is not None:
         volume = volume.with_data(np.where(not_finite, np.float32(np.nan), volume.data))
-    return ReadImage(volume, (path, *_data_files(path)), warnings=_check_orientations(reader, volume))
+    return ReadImage(volume, (path, *data_files(path)), warnings=_check_orientations(reader, volume))
 
 
 def volume_from_itk(image: sitk.Image) -> Volume:
@@ -117,6 +122,8 @@ def _open(path: Path) -> sitk.ImageFileReader:
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(f"{path.name} is not in a format that can be read; give NIfTI (.nii, .nii.gz), NRRD, MHA/MHD "
                          "or the folder of a DICOM series.")
+    if path.name.lower().endswith((".mha", ".mhd")):
+        _check_meta_image(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -130,6 +137,30 @@ def _open(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
+def _check_meta_image(path: Path) -> None:
+    """Refuse a MetaImage whose voxels are not all there: ITK 5.4 reads on, and may end the whole program."""
+    with open(path, "rb") as file:
+        lines, rest = [], b""
+        for line in file:
+            lines.append(line.decode("latin-1"))
+            if lines[-1].startswith("ElementDataFile"):
+                rest = file.read()
+                break
+    told = {key.strip(): value.strip() for key, equals, value in (line.partition("=") for line in lines) if equals}
+    place = told.get("ElementDataFile", "")
+    try:
+        size = np.prod([int(side) for side in told["DimSize"].split()], dtype=float)
+        size *= int(told.get("ElementNumberOfChannels", 1)) * _META_BYTES[told["ElementType"]]
+        if place != "LOCAL":
+            rest = (path.parent / place).read_bytes()
+        if told.get("CompressedData", "False").lower() in ("true", "t", "1"):
+            rest = zlib.decompress(rest)
+    except (KeyError, ValueError, OSError, zlib.error):
+        raise damaged(path.name) from None
+    if len(rest) < size or size <= 0:
+        raise damaged(path.name)
+
+
 def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
     size = reader.GetSize()
     shape = "×".join(map(str, size))
@@ -141,6 +172,12 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
         raise InputError(f"{name} is {len(size)}-D ({shape}); choose one echo or volume and save it as 3-D first.")
     if len(size) < 3:
         raise InputError(f"{name} is 2-D ({shape}); give the whole 3-D volume.")
+    spacing, origin = np.array(reader.GetSpacing()[:3]), np.array(reader.GetOrigin()[:3])
+    if not ((spacing >= _SPACING_MM[0]) & (spacing <= _SPACING_MM[1])).all():
+        told = "×".join(f"{size:.3g}" for size in spacing)
+        raise InputError(f"{name} has voxels of {told} mm in its header; correct the voxel size there.")
+    if not (np.abs(origin) <= _FARTHEST_MM).all():
+        raise InputError(f"{name} has an impossible position in its header; correct the origin there.")
 
 
 def _nifti_bytes(reader: sitk.ImageFileReader, path: Path) -> bytes:
@@ -159,7 +196,8 @@ def _nifti_bytes(reader: sitk.ImageFileReader, path: Path) -> bytes:
 
 def _nifti_offset(reader: sitk.ImageFileReader) -> int:
     """Return where the voxels begin; some programs leave 0 in the header."""
-    return max(int(float(reader.GetMetaData("vox_offset"))), _NIFTI_HEADER)
+    offset = float(reader.GetMetaData("vox_offset"))
+    return max(int(offset), _NIFTI_HEADER) if np.isfinite(offset) else _NIFTI_HEADER
 
 
 def _not_finite(reader: sitk.ImageFileReader, content: bytes) -> np.ndarray | None:
@@ -190,7 +228,7 @@ def _check_orientations(reader: sitk.ImageFileReader, volume: Volume) -> tuple[s
     return ()
 
 
-def _data_files(path: Path) -> tuple[Path, ...]:
+def data_files(path: Path) -> tuple[Path, ...]:
     """Return the file that holds the voxels of a detached header (.mhd, .nhdr), if there is one."""
     if path.suffix.lower() not in (".mhd", ".nhdr"):
         return ()

@@ -50,10 +50,11 @@ _BEGINS = {"brain": 0.0, "prepare": 0.1, "candidates": 0.3, "classify": 0.87, "c
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """The result, and the ids of the kept findings as an int32 label map on the grid of the scan."""
+    """The result; on the grid of the scan the ids of the kept findings (int32), and the brain (bool)."""
 
     result: DetectionResult
     labels: Volume
+    brain: Volume
 
 
 def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: str = "auto",
@@ -118,7 +119,7 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
     else:
         findings = tuple(replace(finding, place=locate(regions, finding.position_ras)) for finding in findings)
     provenance = _provenance(scan, model, operating_point, modality, reason, clock.seconds, warnings)
-    return Detection(DetectionResult(findings, provenance, regions), labels)
+    return Detection(DetectionResult(findings, provenance, regions), labels, brain)
 
 
 def choose_device(device: str) -> str:

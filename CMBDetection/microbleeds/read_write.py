@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -224,13 +225,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_image(path: Path, volume: Volume) -> None:
-    """Write a volume on its own grid, atomically; the suffix of `path` (.nii.gz, .nrrd, .mha) says the format."""
+def write_image(path: Path, volume: Volume, header: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Write a volume on its own grid, atomically; the suffix of `path` (.nii.gz, .nrrd, .mha) says the format.
+
+    `header` are fields of a NRRD file.
+    """
     affine_lps = LPS_TO_RAS @ volume.affine
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.T))
     image.SetSpacing(volume.spacing.tolist())
     image.SetDirection((affine_lps[:3, :3] / volume.spacing).ravel().tolist())
     image.SetOrigin(affine_lps[:3, 3].tolist())
+    for key, value in header.items():
+        image.SetMetaData(key, value)
     with atomic_path(Path(path)) as staged, silence():
         try:
             sitk.WriteImage(image, str(staged), useCompression=True)

@@ -84,7 +84,7 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
     ModelError
         If it is missing or damaged, or not a detection model; the sentence names the file and what to do.
     """
-    folder = _find_folder(name_or_folder)
+    folder = find_folder(name_or_folder)
     card = read_card(folder)
     if card.get("kind") != DETECTION:
         raise ModelError(f"{folder / CARD} is not the card of a detection model; choose another model.")
@@ -142,7 +142,14 @@ def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.T
         raise ModelError(f"{path} does not hold network weights; install the model again.") from error
 
 
-def _find_folder(name_or_folder: str | Path) -> Path:
+def find_folder(name_or_folder: str | Path) -> Path:
+    """Return the folder of a model, see `load_model`.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
     folder = Path(name_or_folder)
     if (folder / CARD).is_file():
         return folder

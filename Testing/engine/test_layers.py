@@ -14,7 +14,7 @@ LAYERS = {
              "reference_import coarse_network region_lookup",
     "parts of step 0": "modality intensity bias_field brain_mask region_map",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
-    "results": "review_files region_codes outputs review_log review_sidecar reviewed_case "
+    "results": "slicer_points review_files region_codes outputs review_log review_sidecar reviewed_case "
                "work_list snapshots report case_files subject_counts rigid_registration longitudinal batch",
     "simulation": "simulation.anatomy simulation.region_rules simulation.shapes simulation.protocol "
                   "simulation.susceptibility simulation.image_formation simulation.weighted_images simulation.qsm "
@@ -31,13 +31,17 @@ LAYERS = {
                 "training.sampling training.losses training.fit training.mining training.batches training.stages "
                 "training.fit_calibration training.scoring training.operating_points training.export training.train "
                 "training.crossvalidate training.finetune training.simulated_sets "
-                "training.brain_mask_images training.train_brain_mask training.region_images "
+                "training.brain_mask_images training.train_brain_mask training.region_scans "
+                "training.region_images "
                 "training.train_region_map",
-    "export": "export.region_diagram export.tables export.cohort_table export.label_files export.point_files "
+    "export": "export.region_diagram export.guards export.table_cells export.tables export.pair_answers "
+              "export.cohort_table export.label_files export.point_files "
               "export.bids export.dicom_codes export.dicom_seg export.dicom_sr export.dicom_objects "
               "export.report_content export.page export.pdf export.training_set export.nnunet export.formats "
               "import_files import_review",
-    "doors": "export_commands models_command training_commands cli __main__",
+    "cohort": "cohort.inputs cohort.records cohort.plan cohort.quality cohort.process cohort.child cohort.cluster "
+              "cohort.failures cohort.run cohort.outliers cohort.page cohort.group",
+    "doors": "cohort_commands export_commands models_command training_commands cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
@@ -46,10 +50,10 @@ FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for pat
 WITH_TORCH = {"networks", "reference_networks", "weights", "reference_import", "tiling", "reference_tiling",
               "brain_mask", "region_map", "coarse_network", "step1_candidates", "step2_classify", "pipeline"}
 ALLOWED = {"numpy", "scipy", "SimpleITK", "torch"}
-OPTIONAL = {"export.pdf": {"reportlab", "PIL"},
+OPTIONAL = {"export.pdf": {"reportlab", "PIL"}, "cohort.cluster": {"dask", "distributed"},
             **dict.fromkeys(("export.dicom_codes", "export.dicom_seg", "export.dicom_sr", "export.dicom_objects"),
                             {"highdicom", "pydicom"})}
-"""What a file needs that is not always installed; `export.formats` says so in one sentence."""
+"""What a file needs that is not always installed; `export.formats` and `cohort.cluster` say so."""
 
 
 def imports_of(name):
