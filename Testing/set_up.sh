@@ -17,6 +17,17 @@ use_venv() {
     export PATH="$PWD/.venv/bin:$PATH" PIP_DISABLE_PIP_VERSION_CHECK=1
 }
 
+# Install exactly the files whose hashes are in the lists; arguments are passed on to pip.
+install_pinned() {
+    python -m pip install --quiet --require-hashes --only-binary :all: "$@"
+}
+
+# Install PyTorch: its CPU build where pip finds it, otherwise PyPI's.
+install_torch() {
+    install_pinned --no-deps --requirement Testing/requirements-torch-cpu.txt 2>/dev/null ||
+        install_pinned --requirement Testing/requirements-torch.txt
+}
+
 # Install what Qt and VTK need to draw without a display; Debian/Ubuntu as root, otherwise say what is missing.
 need_graphics_libraries() {
     local packages=(libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libxkbcommon0 libdbus-1-3 libfontconfig1) missing=()

@@ -4,17 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from package_extension import listed
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ROOT / "CMBDetection"
 PANEL_TESTS = ROOT / "Testing" / "panel"
 RAW_URL = "https://raw.githubusercontent.com/CMBDetection/SlicerCMBDetection/main/"
-
-
-def listed(cmake_file, variable):
-    """Return the entries of ``set(VARIABLE ...)``, one a line in the file."""
-    block = re.search(rf"set\({variable}\n(.*?)\n? *\)", cmake_file.read_text(encoding="utf-8"), re.DOTALL)
-    return [line.strip() for line in block.group(1).splitlines()]
 
 
 def on_disk(folder, *patterns):
@@ -73,7 +68,8 @@ def metadata():
 def test_extension_metadata():
     found = metadata()
     assert sorted(found) == [
-        "CATEGORY", "CONTRIBUTORS", "DEPENDS", "DESCRIPTION", "HOMEPAGE", "ICONURL", "SCREENSHOTURLS",
+        "CATEGORY", "CONTRIBUTORS", "DEPENDS", "DESCRIPTION", "HOMEPAGE", "ICONURL", "LICENSE_FILE", "README_FILE",
+        "SCREENSHOTURLS",
     ]
     assert found["DEPENDS"] == "PyTorch"
     assert "not for clinical use" in found["DESCRIPTION"]
