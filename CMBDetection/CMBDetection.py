@@ -1,16 +1,29 @@
-"""The scripted module CMBDetection: registration only. The panel is in CMBDetectionLib, the engine in microbleeds."""
+"""The scripted module CMBDetection: registration only. The panel is in CMBDetectionLib, the engine in microbleeds.
 
+Slicer 5.8 and older have Python 3.9, in which neither can be imported. This file can, and says what to install.
+"""
+
+import sys
+
+import qt
 import slicer
-from CMBDetectionLib import readingViews, sampleScan
-from CMBDetectionLib.panel import Panel
-from CMBDetectionLib.parameters import CMBDetectionLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+
+SLICER_IS_TOO_OLD = sys.version_info < (3, 10)
+
+if SLICER_IS_TOO_OLD:
+    CMBDetectionLogic = ScriptedLoadableModuleLogic
+else:
+    from CMBDetectionLib import readingViews, sampleScan
+    from CMBDetectionLib.panel import Panel
+    from CMBDetectionLib.parameters import CMBDetectionLogic
 
 __all__ = ["CMBDetection", "CMBDetectionLogic", "CMBDetectionTest", "CMBDetectionWidget"]
 
@@ -31,12 +44,13 @@ class CMBDetection(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "The method is that of Sundaresan et al., Automated detection of cerebral microbleeds on MR images using "
             "knowledge distillation framework, Frontiers in Neuroinformatics 17:1204186 (2023).")
-        slicer.app.connect("startupCompleted()", sampleScan.register)
-        slicer.app.connect("startupCompleted()", readingViews.registerLayout)
+        if not SLICER_IS_TOO_OLD:
+            slicer.app.connect("startupCompleted()", sampleScan.register)
+            slicer.app.connect("startupCompleted()", readingViews.registerLayout)
 
 
 class CMBDetectionWidget(ScriptedLoadableModuleWidget):
-    """Puts the panel into the module's place."""
+    """Puts the panel into the module's place, in an old Slicer one sentence instead."""
 
     def __init__(self, parent=None):
         self.panel = None
@@ -44,17 +58,31 @@ class CMBDetectionWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
-        self.panel = Panel(self.layout)
+        if SLICER_IS_TOO_OLD:
+            self.layout.addWidget(_tooOldLabel())
+        else:
+            self.panel = Panel(self.layout)
 
     def enter(self):
-        self.panel.enter()
+        if self.panel is not None:
+            self.panel.enter()
 
     def exit(self):
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         if self.panel is not None:
             self.panel.cleanup()
+
+
+def _tooOldLabel():
+    """Return a label that says what to install."""
+    label = qt.QLabel(_("CMBDetection needs Slicer 5.10 or newer: this Slicer has Python {found}, and Python 3.10 or "
+                        "newer is needed. Install the current version from https://download.slicer.org.").format(
+                            found=f"{sys.version_info[0]}.{sys.version_info[1]}"))
+    label.setWordWrap(True)
+    return label
 
 
 class CMBDetectionTest(ScriptedLoadableModuleTest):

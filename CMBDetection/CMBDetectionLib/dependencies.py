@@ -5,21 +5,26 @@ set of packages, so what can be found here can be imported there.
 """
 
 import importlib
+import importlib.metadata
 import importlib.util
 import logging
 
 import slicer
 from slicer.i18n import tr as _
 
-TORCH_REQUIREMENT = "torch>=2.3"
+_TORCH_VERSIONS = ">=2.3"
+_REQUIREMENTS = {"highdicom": "highdicom>=0.27", "reportlab": "reportlab>=4.2"}
+_NEEDS_BUNDLED = {"highdicom": ("pydicom", 3)}
+"""What a package needs of one that Slicer comes with: the oldest major version. Slicer 5.10 has pydicom 2.4."""
 
 
 def ensureTorch() -> str:
     """Make sure that PyTorch is installed, asking first. Return "" or the sentence that says what to do."""
     if torchIsInstalled():
         return ""
-    howTo = _("Detection needs PyTorch: click Detect again and accept, or install the extension PyTorch "
-              "in the Extensions Manager.")
+    if not hasattr(slicer.modules, "pytorchutils"):
+        return _("Detection needs PyTorch: install the extension PyTorch in the Extensions Manager and restart Slicer.")
+    howTo = _("Detection needs PyTorch: click Detect again and accept.")
     if not slicer.util.confirmOkCancelDisplay(
             _("Detection needs the Python package PyTorch, which is not installed.\n\n"
               "Download and install it now? It takes up to 3 GB of disk space and some minutes."),
@@ -38,6 +43,9 @@ def ensurePackage(name) -> str:
     """Make sure that a small package is installed, asking first. Return "" or the sentence that says what to do."""
     if importlib.util.find_spec(name) is not None:
         return ""
+    clash = _bundledClash(name)
+    if clash:
+        return clash
     howTo = _("This form needs the Python package {name}: click Export again and accept, or take away its "
               "tick.").format(name=name)
     if not slicer.util.confirmOkCancelDisplay(
@@ -45,7 +53,7 @@ def ensurePackage(name) -> str:
             .format(name=name), _("Install {name}").format(name=name)):
         return howTo
     try:
-        _pipInstall(name)
+        _pipInstall(_REQUIREMENTS[name])
     except Exception as error:  # pip raises many kinds
         logging.exception("CMBDetection: %s could not be installed", name)
         return _("{name} could not be installed ({error}). The error log holds the details.").format(name=name,
@@ -60,13 +68,23 @@ def torchIsInstalled() -> bool:
 
 
 def installTorch():
-    """Install PyTorch by the PyTorch extension, which picks the build for the GPU, or else by pip."""
-    if hasattr(slicer.modules, "pytorchutils"):
-        import PyTorchUtils
+    """Install PyTorch by the PyTorch extension, which picks the build for the GPU."""
+    import PyTorchUtils
 
-        PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=TORCH_REQUIREMENT.removeprefix("torch"))
-        return
-    _pipInstall(TORCH_REQUIREMENT)
+    PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=_TORCH_VERSIONS)
+
+
+def _bundledClash(name) -> str:
+    """Return why a package cannot be had without replacing one that Slicer comes with; "" if it can."""
+    bundled, oldest = _NEEDS_BUNDLED.get(name, ("", 0))
+    try:
+        found = importlib.metadata.version(bundled) if bundled else ""
+    except importlib.metadata.PackageNotFoundError:
+        found = ""
+    if not found or int(found.partition(".")[0]) >= oldest:
+        return ""
+    return _("This form needs {bundled} {oldest}, and this Slicer comes with {found}: use Slicer 5.12 or newer, or "
+             "take away its tick.").format(bundled=bundled, oldest=oldest, found=found)
 
 
 def _pipInstall(requirement):

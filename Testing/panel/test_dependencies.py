@@ -17,6 +17,7 @@ class DependenciesTest(unittest.TestCase):
     def setUp(self):
         self.installed = self.patch("CMBDetectionLib.dependencies.torchIsInstalled", return_value=False)
         self.confirm = self.patch("slicer.util.confirmOkCancelDisplay", return_value=True)
+        self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace(pytorchutils=object()))
 
     def test_nothingIsAskedWhenTorchIsThere(self):
         self.installed.return_value = True
@@ -26,7 +27,7 @@ class DependenciesTest(unittest.TestCase):
     def test_decliningSaysWhatToDo(self):
         self.confirm.return_value = False
         install = self.patch("CMBDetectionLib.dependencies.installTorch")
-        self.assertIn("Extensions Manager", dependencies.ensureTorch())
+        self.assertIn("click Detect again and accept", dependencies.ensureTorch())
         install.assert_not_called()
 
     def test_installedAfterAsking(self):
@@ -42,24 +43,29 @@ class DependenciesTest(unittest.TestCase):
     def test_theExtensionIsPreferred(self):
         logic = mock.Mock()
         module = types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic)
-        self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace(pytorchutils=object()))
         with mock.patch.dict(sys.modules, {"PyTorchUtils": module}):
             dependencies.installTorch()
         logic.installTorch.assert_called_once_with(torchVersionRequirement=">=2.3")
 
-    def test_pipWithoutTheExtension(self):
+    def test_withoutTheExtensionNothingIsInstalled(self):
         self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace())
-        packaging = types.SimpleNamespace(pip_install=mock.Mock())
-        with mock.patch.dict(sys.modules, {"slicer.packaging": packaging}):
-            dependencies.installTorch()
-        packaging.pip_install.assert_called_once_with("torch>=2.3")
+        self.assertIn("install the extension PyTorch", dependencies.ensureTorch())
+        self.confirm.assert_not_called()
 
-    def test_oldSlicerHasPipInstallInUtil(self):
-        self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace())
-        install = self.patch("slicer.util.pip_install")
-        with mock.patch.dict(sys.modules, {"slicer.packaging": None}):
-            dependencies.installTorch()
-        install.assert_called_once_with("torch>=2.3")
+    def test_smallPackagesAreInstalledAfterAsking(self):
+        packaging = types.SimpleNamespace(pip_install=mock.Mock())
+        found = self.patch("importlib.util.find_spec", side_effect=[None, object()])
+        with mock.patch.dict(sys.modules, {"slicer.packaging": packaging}):
+            self.assertEqual(dependencies.ensurePackage("reportlab"), "")
+        packaging.pip_install.assert_called_once_with("reportlab>=4.2")
+        self.assertEqual(found.call_count, 2)
+
+    def test_smallPackagesAreNotInstalledAgainstTheWill(self):
+        self.confirm.return_value = False
+        self.patch("importlib.util.find_spec", return_value=None)
+        install = self.patch("CMBDetectionLib.dependencies._pipInstall")
+        self.assertIn("take away its tick", dependencies.ensurePackage("reportlab"))
+        install.assert_not_called()
 
 
 if __name__ == "__main__":
