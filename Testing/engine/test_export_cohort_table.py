@@ -202,6 +202,20 @@ def test_a_program_killed_at_any_moment_loses_nothing_that_it_had_said_was_done(
     assert expected | {"last"} <= set(subjects(path))
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_lock_is_held_by_one_whether_files_can_be_linked_or_not(tmp_path, monkeypatch, links):
+    def refused(*names):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    with held_lock(tmp_path / "cohort.tsv", 1) as lock:
+        assert json.loads(lock.path.read_text(encoding="utf-8"))["pid"] == os.getpid()
+        with pytest.raises(InputError, match=rf"process {os.getpid()}"), held_lock(tmp_path / "cohort.tsv", 0.05):
+            pytest.fail("held twice")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content, who", [
     ({"owner": "Anna", "host": "far-away", "pid": 1, "time": "2026-01-01T10:00:00+01:00"},
      r"Anna on far-away \(process 1\) since 2026-01-01T10:00:00\+01:00"),

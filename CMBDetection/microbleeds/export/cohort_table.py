@@ -1,7 +1,9 @@
 """One table of counts that several people append to, each from a machine of their own, without losing a row.
 
-Whoever writes holds ``<table>.lock`` beside the table. Its creation fails if it is there (O_EXCL), which also holds on
-network shares (NFS from version 3 on, SMB), unlike appending at the end of a file, which NFS does not do in one step.
+Whoever writes holds ``<table>.lock`` beside the table. It is written under another name and linked to its own, which
+fails if it is there, so that it is never without its content; where there are no links it is created (O_EXCL) and then
+filled. Both hold on network shares (NFS from version 3 on, SMB), unlike appending at the end of a file, which NFS does
+not do in one step.
 The whole table is written beside the old one and renamed, so that a program that dies leaves the old table; what stood
 there before is kept as ``<table>.bak``.
 
@@ -15,6 +17,7 @@ import os
 import random
 import shutil
 import socket
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -153,6 +156,22 @@ def held_lock(path: Path, wait_s: float) -> Iterator[HeldLock]:
 
 
 def _created(file: Path, content: str) -> bool:
+    if file.exists():
+        return False
+    with tempfile.TemporaryDirectory(prefix=".cmbdetect-", dir=file.parent) as folder:
+        whole = Path(folder, file.name)
+        whole.write_text(content, encoding="utf-8")
+        try:
+            os.link(whole, file)
+        except FileExistsError:
+            return False
+        except OSError:
+            return _created_then_filled(file, content)
+    return True
+
+
+def _created_then_filled(file: Path, content: str) -> bool:
+    """As `_created`, where files cannot be linked; a kill in between leaves a lock that says nothing of its holder."""
     try:
         opened = open(file, "x", encoding="utf-8")
     except FileExistsError:
