@@ -7,7 +7,7 @@ import numpy as np
 
 from .components import box_ras, equivalent_diameter_mm
 from .findings import FARTHEST_EDGE_MM, KEPT, REMOVED, Extrema, Finding
-from .geometry import ras_to_voxel, voxel_to_ras
+from .geometry import from_canonical, nearest_voxels, ras_to_voxel, to_canonical, voxel_to_ras
 from .step1_candidates import Candidate
 from .step3_cleanup import edge_distance_mm
 from .volume import Volume
@@ -40,16 +40,19 @@ def make_findings(candidates: Sequence[Candidate], rules: Sequence[str | None], 
     labels : Volume
         int32 ids of the findings on the grid of the scan; each has at least one voxel.
     """
+    # of equal intensities, and of equally near voxels, the first one is taken: the first in space, not in the file
+    canonical = to_canonical(scan)
     order = sorted(range(len(candidates)), key=lambda n: (-candidates[n].probability, candidates[n].position_ras))
     findings, marked = [], []
     for number, index in enumerate(order, start=1):
         candidate = candidates[index]
         removed_by = _removed_by(candidate, rules[index], threshold)
-        voxels = voxels_on_scan(candidate, brain, scan)
-        findings.append(_finding(number, candidate, removed_by, voxels, scan, brain))
+        voxels = voxels_on_scan(candidate, brain, canonical)
+        findings.append(_finding(number, candidate, removed_by, voxels, canonical, brain))
         if removed_by is None or (improbable_regions and rules[index] is None):
             marked.append((number, voxels))
-    return tuple(findings), scan.with_data(_paint(marked, scan.shape))
+    labels = canonical.with_data(_paint(marked, canonical.shape))
+    return tuple(findings), from_canonical(labels, scan)
 
 
 def _removed_by(candidate: Candidate, rule: str | None, threshold: float) -> str | None:
@@ -90,14 +93,13 @@ def voxels_on_scan(candidate: Candidate, working: Volume, scan: Volume) -> np.nd
     low = np.clip(np.floor(reach.min(axis=0)), 0, np.array(scan.shape) - 1).astype(int)
     high = np.clip(np.ceil(reach.max(axis=0)), 0, np.array(scan.shape) - 1).astype(int)
     near = np.indices(high - low + 1).reshape(3, -1).T + low
-    there = np.rint(ras_to_voxel(working, voxel_to_ras(scan, near))).astype(int) - first + 1
+    there = nearest_voxels(working, voxel_to_ras(scan, near)) - first + 1
     inside = region[tuple(np.clip(there, 0, np.array(region.shape) - 1).T)]
     return near[inside] if inside.any() else _nearest_voxel(candidate, scan)[None]
 
 
 def _nearest_voxel(candidate: Candidate, scan: Volume) -> np.ndarray:
-    nearest = np.rint(ras_to_voxel(scan, candidate.position_ras)).astype(int)
-    return np.clip(nearest, 0, np.array(scan.shape) - 1)
+    return np.clip(nearest_voxels(scan, candidate.position_ras), 0, np.array(scan.shape) - 1)
 
 
 def _paint(kept: Sequence[tuple[int, np.ndarray]], shape: tuple[int, int, int]) -> np.ndarray:

@@ -3,15 +3,17 @@
 Voxel coordinates are (i, j, k) with integers at voxel centres; world coordinates are RAS mm.
 """
 
-from itertools import permutations
-
 import numpy as np
 from scipy import ndimage
 
+from .orientation import canonical_axes
 from .volume import Volume
 
 _EQUAL_SPACING = 1e-3
 """Voxel sizes that differ by less than this share are taken as equal: headers are rounded to float32."""
+_HALFWAY = 1e-6
+"""Of a voxel; a point that is not this much beyond the middle between two voxels belongs to the one of lower index. So
+rounding errors, which differ with the place of a scan and the order in which its axes are stored, do not decide."""
 
 
 def apply_affine(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -35,18 +37,12 @@ def ras_to_voxel(volume: Volume, points_ras: np.ndarray) -> np.ndarray:
     return apply_affine(np.linalg.inv(volume.affine), points_ras)
 
 
-def canonical_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Return the axis order and flips that bring a grid closest to R, A, S.
+def nearest_voxels(volume: Volume, points_ras: np.ndarray) -> np.ndarray:
+    """Return the voxels of `volume` (..., 3; int, may lie outside) nearest to RAS mm (..., 3).
 
-    Returns
-    -------
-    permutation : voxel axis that becomes axis 0 (R), 1 (A) and 2 (S)
-    flips : whether that axis runs towards L, P or I and has to be reversed
+    Halfway between two voxels it is always the one of the lower index.
     """
-    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    best = max(permutations(range(3)), key=lambda order: sum(abs(directions[row, order[row]]) for row in range(3)))
-    flips = tuple(bool(directions[row, best[row]] < 0) for row in range(3))
-    return best, flips
+    return np.rint(ras_to_voxel(volume, points_ras) - _HALFWAY).astype(int)
 
 
 def to_canonical(volume: Volume) -> Volume:
@@ -77,6 +73,15 @@ def from_canonical(volume: Volume, like: Volume) -> Volume:
     if not to_canonical(result).same_grid(volume):
         raise ValueError("volume is not on the canonical grid of `like`; resample it first")
     return result
+
+
+def right_handed(volume: Volume) -> Volume:
+    """Return the volume as 3D Slicer loads it: where its axes are left-handed, with axis k reversed."""
+    if np.linalg.det(volume.affine[:3, :3]) > 0:
+        return volume
+    reverse = np.diag([1.0, 1.0, -1.0, 1.0])
+    reverse[2, 3] = volume.shape[2] - 1
+    return Volume(np.flip(volume.data, 2), volume.affine @ reverse)
 
 
 def resample_to_spacing(volume: Volume, spacing_mm: np.ndarray, order: int = 1) -> Volume:
@@ -121,7 +126,8 @@ def resample_like(volume: Volume, like: Volume, order: int) -> Volume:
     diagonal = np.diag(matrix)
     # scipy is several times faster on a matrix that it knows to be diagonal
     compact = diagonal if np.array_equal(matrix, np.diag(diagonal)) else matrix
-    sampled = ndimage.affine_transform(data, compact, offset, like.shape, order=order, mode="nearest")
+    start = offset - _HALFWAY if order == 0 else offset
+    sampled = ndimage.affine_transform(data, compact, start, like.shape, order=order, mode="nearest")
     sampled[~_inside(matrix, offset, like.shape, volume.shape)] = 0
     return like.with_data(sampled)
 

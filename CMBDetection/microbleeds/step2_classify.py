@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from .calibration import Calibration, apply, logit
-from .geometry import ras_to_voxel
+from .geometry import nearest_voxels
 from .networks import PATCH
 from .settings import ClassifySettings
 from .step0_prepare import Prepared
@@ -38,5 +38,5 @@ def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Mo
 
 def patch(candidate: Candidate, prepared: Prepared) -> np.ndarray:
     """Return what the student sees of a candidate: (2, 24, 24, 24) float32, the centre at voxel 12 on each axis."""
-    centre = np.rint(ras_to_voxel(prepared.image, candidate.position_ras)).astype(int)
+    centre = nearest_voxels(prepared.image, candidate.position_ras)
     return cut((prepared.image.data, prepared.symmetry.data), centre - PATCH // 2, (PATCH,) * 3)

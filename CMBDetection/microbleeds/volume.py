@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .orientation import canonical_axes
+
 
 @dataclass(frozen=True, eq=False)
 class Volume:
@@ -54,9 +56,12 @@ class Volume:
 
     @property
     def slice_axis(self) -> int:
-        """The through-plane axis: the one with the largest spacing, the last one among equals."""
-        spacing = self.spacing
-        return max(range(3), key=lambda axis: (round(spacing[axis], 3), axis))
+        """The through-plane axis: the one with the largest spacing, of equal ones that nearest to S, else to A."""
+        sizes = [round(size, 3) for size in self.spacing.tolist()]
+        if sizes.count(max(sizes)) == 1:
+            return sizes.index(max(sizes))
+        # so the slices of a scan are the same ones in whatever order its axes are stored
+        return max(reversed(canonical_axes(self.affine)[0]), key=lambda axis: sizes[axis])
 
     def with_data(self, data: np.ndarray) -> "Volume":
         """Return another array of the same shape on this grid.

@@ -21,15 +21,17 @@ PROVENANCE = {"model_name": "phantom-model", "model_sha256": "1f" * 32, "operati
 
 
 def write_mr_series(folder, orientation="axial", shape=(24, 20, 9), spacing=(0.7, 0.9, 3.3), reverse=False, keep=None,
-                    charset="ISO_IR 192", patient="Müller^Jörg", **elements):
-    """Write a series of noise, (columns, rows, slices), in an order of names that is not that of space.
+                    charset="ISO_IR 192", patient="Müller^Jörg", values=None, **elements):
+    """Write a series, (columns, rows, slices), in an order of names that is not that of space.
 
-    With `reverse`, slices and instance numbers run against the cross product of rows and columns.
+    The `values` are whole numbers in [0, 65535], of any shape; without them it is noise of `shape`. With `reverse`,
+    slices and instance numbers run against the cross product of rows and columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows, columns = map(np.array, ORIENTATIONS[orientation])
     normal = np.cross(rows, columns) * (-1 if reverse else 1)
-    values = np.random.default_rng(3).integers(0, 4000, shape).astype(np.uint16)
+    values = np.random.default_rng(3).integers(0, 4000, shape) if values is None else values
+    values, shape = values.astype(np.uint16), values.shape
     series, study, frame = generate_uid(), generate_uid(), generate_uid()
     for k in range(shape[2]) if keep is None else keep:
         data = Dataset()

@@ -6,6 +6,7 @@ from microbleeds.geometry import (
     canonical_axes,
     crop,
     from_canonical,
+    nearest_voxels,
     ras_to_voxel,
     resample_like,
     resample_to_spacing,
@@ -62,6 +63,19 @@ def test_canonical_axes_of_known_orientations():
     # axes of the array run to the left, to the front and down, in the order down, left, front
     affine = np.array([[0, -1, 0, 0], [0, 0, 1, 0], [-1, 0, 0, 0], [0, 0, 0, 1.0]])
     assert canonical_axes(affine) == ((1, 2, 0), (True, False, True))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_halfway_between_voxels_the_lower_index_is_taken_wherever_the_grid_lies(draw_affine, seed):
+    rng = np.random.default_rng(seed)
+    grid = Volume(np.arange(7 * 6 * 5).reshape(7, 6, 5), draw_affine(rng, bool(seed % 2)))
+    lower = rng.integers(0, (6, 5, 4), (20, 3))
+    points = voxel_to_ras(grid, lower + 0.5)
+    np.testing.assert_array_equal(nearest_voxels(grid, points), lower)
+    shifted = grid.affine.copy()
+    shifted[:3, 3] = voxel_to_ras(grid, (0.5, 0.5, 0.5))
+    sampled = resample_like(grid, Volume(np.zeros((6, 5, 4)), shifted), order=0)
+    np.testing.assert_array_equal(sampled.data, grid.data[:6, :5, :4])
 
 
 def test_from_canonical_refuses_another_grid(draw_volume):

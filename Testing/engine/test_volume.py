@@ -38,7 +38,7 @@ def test_affine_has_to_be_invertible(affine):
 
 
 @pytest.mark.parametrize("spacing, axis", [((1, 1, 1), 2), ((4, 1, 1), 0), ((1, 4, 1), 1), ((1, 1.0004, 1), 2)])
-def test_slice_axis_is_the_coarsest_the_last_among_equals(spacing, axis):
+def test_slice_axis_is_the_coarsest_of_equals_the_nearest_to_s(spacing, axis):
     assert Volume(np.zeros((2, 2, 2)), np.diag([*spacing, 1])).slice_axis == axis
 
 
