@@ -23,7 +23,7 @@ class AheadDetection:
         self._onFinished = onFinished
         self._run = 0
         self._processes = []
-        """Those that were cancelled may take a moment to end, and none must die inside its own signal."""
+        """Those that run; one that was cancelled may take a moment to end."""
 
     def start(self, case, folder, options, device="auto"):
         """Detect in a case; a run on another one is cancelled, without waiting for its end."""
@@ -31,6 +31,7 @@ class AheadDetection:
         self.case = case
         self._run += 1
         run = self._run
+        self._processes = [one for one in self._processes if one.isRunning()]
         process = EngineProcess(self._command, lambda fraction, text: self._tell(run, fraction, text),
                                 lambda outcome: self._finish(run, outcome, (case, folder, options, device)))
         self._processes.append(process)

@@ -36,8 +36,7 @@ class DetectionRun:
         self._folder = None
         self._imagePath = None
         self._geometry = None
-        self._processes = []
-        """A QProcess must not die inside its own signal, so each lives as long as the run."""
+        self._process = None
 
     def start(self):
         """Export the volume and start the engine.
@@ -58,13 +57,13 @@ class DetectionRun:
 
     def cancel(self):
         """End the run soon, with an outcome."""
-        self._processes[-1].cancel()
+        self._process.cancel()
 
     def stop(self):
         """End the run before returning, without an outcome."""
         self._onFinished = None
-        if self._processes:
-            self._processes[-1].stop()
+        if self._process is not None:
+            self._process.stop()
         self._removeFolder()
 
     def volumeIsUnchanged(self) -> bool:
@@ -73,10 +72,9 @@ class DetectionRun:
                     and np.array_equal(self._geometry, ijkToRas(self.volumeNode)))
 
     def _startEngine(self, device):
-        process = EngineProcess(self._command, self._onProgress,
-                                lambda outcome: self._onEngineFinished(outcome, device))
-        self._processes.append(process)
-        process.start(detectArguments(self._imagePath, self._folder / "result", self._options, device))
+        self._process = EngineProcess(self._command, self._onProgress,
+                                      lambda outcome: self._onEngineFinished(outcome, device))
+        self._process.start(detectArguments(self._imagePath, self._folder / "result", self._options, device))
 
     def _onEngineFinished(self, outcome: Outcome, device):
         if outcome.status == FAILED and outcome.kind == "cuda_memory" and device != "cpu":

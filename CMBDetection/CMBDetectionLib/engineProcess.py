@@ -53,7 +53,10 @@ def defaultCommand() -> EngineCommand:
 
 
 class EngineProcess:
-    """Starts one child; calls `onProgress(fraction, text)` any number of times and `onFinished(Outcome)` once."""
+    """Starts one child; calls `onProgress(fraction, text)` any number of times and `onFinished(Outcome)` once.
+
+    Whoever started it may forget it in `onFinished`: the QProcess must not die inside its own signal, and does not.
+    """
 
     def __init__(self, command, onProgress, onFinished):
         self._command = command
@@ -68,17 +71,17 @@ class EngineProcess:
         self._process = qt.QProcess()
         self._killTimer = qt.QTimer()
         self._killTimer.setSingleShot(True)
-        self._killTimer.connect("timeout()", self._kill)
 
     def start(self, arguments):
         """Start the engine with `arguments` (``["detect", ...]``)."""
-        process = self._process
-        process.setProcessEnvironment(_environment())
-        process.connect("readyReadStandardOutput()", self._readOutput)
-        process.connect("readyReadStandardError()", self._readLog)
-        process.connect("finished(int,QProcess::ExitStatus)", self._onExit)
-        process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
-        process.start(self._command.program, [*self._command.arguments, *arguments])
+        self._process.setProcessEnvironment(_environment())
+        for sender, signal, slot in self._connections():
+            sender.connect(signal, slot)
+        self._process.start(self._command.program, [*self._command.arguments, *arguments])
+
+    def isRunning(self) -> bool:
+        """Whether the child is there."""
+        return self._process.state() != qt.QProcess.NotRunning
 
     def cancel(self):
         """Ask the child to end, kill it if it does not; `onFinished` follows."""
@@ -91,15 +94,29 @@ class EngineProcess:
         self._onFinished = None
         self._cancelled = True
         self._killTimer.stop()
-        if self._process.state() != qt.QProcess.NotRunning:
+        if self.isRunning():
             self._process.closeWriteChannel()
             if not self._process.waitForFinished(_GRACE_MS):
                 self._process.kill()
                 self._process.waitForFinished(_GRACE_MS)
 
     def _kill(self):
-        if self._process.state() != qt.QProcess.NotRunning:
+        if self.isRunning():
             self._process.kill()
+
+    def _connections(self):
+        """Return sender, signal and slot of each connection."""
+        process = self._process
+        return ((process, "readyReadStandardOutput()", self._readOutput),
+                (process, "readyReadStandardError()", self._readLog),
+                (process, "finished(int,QProcess::ExitStatus)", self._onExit),
+                (process, "errorOccurred(QProcess::ProcessError)", self._onError),
+                (self._killTimer, "timeout()", self._kill))
+
+    def _letGo(self):
+        """Disconnect what has ended: QProcess and its slots would keep each other alive for good."""
+        for sender, signal, slot in self._connections():
+            sender.disconnect(signal, slot)
 
     def _readOutput(self):
         self._pending += _bytes(self._process.readAllStandardOutput())
@@ -127,11 +144,14 @@ class EngineProcess:
 
     def _onError(self, error):
         if error == qt.QProcess.FailedToStart:
+            qt.QTimer.singleShot(0, self._letGo)
             self._finish(Outcome(FAILED, "start", _(
                 "The engine could not start: the Python interpreter {program} was not found. "
                 "Install Slicer again.").format(program=self._command.program)))
 
     def _onExit(self, exitCode, exitStatus):
+        # after this signal; until then the timer keeps the process alive
+        qt.QTimer.singleShot(0, self._letGo)
         self._killTimer.stop()
         self._readOutput()
         self._readLog()

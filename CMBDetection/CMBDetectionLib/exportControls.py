@@ -47,8 +47,6 @@ class ExportControls:
         self._say = say
         self._command = command
         self._run = None
-        self._lastRun = None
-        """Kept until the next one: its QProcess must not die inside its own signal."""
         self._baseline = ""
         self._questions = PairQuestions(ui, session, show, say)
         self._fillList()
@@ -161,7 +159,7 @@ class ExportControls:
             tuple(name for name in formats if name != _COHORT), self._folder, self.ui.exportUnreviewedCheck.checked,
             self.ui.exportOverwriteCheck.checked, self._baseline, self._questions.answersFile(),
             str(Path(self._folder) / "cmb_cohort.tsv") if _COHORT in formats else "")
-        self._run = self._lastRun = ExportRun(session, options, self._command, self._onProgress, self._onFinished)
+        self._run = ExportRun(session, options, self._command, self._onProgress, self._onFinished)
         self._say(_("Exporting…"))
         try:
             self._run.start()

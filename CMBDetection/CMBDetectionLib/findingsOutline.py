@@ -9,7 +9,7 @@ from microbleeds.read_write import read_labels, write_label_map
 from microbleeds.review_files import ACCEPTED, REJECTED, UNDECIDED
 from microbleeds.volume import Volume
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import vtk_to_numpy
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
 from .volumeNodes import ijkToRas, removeWithOwn
@@ -73,14 +73,11 @@ def showRegions(findingsNode, regions):
     node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
     segmentation = slicer.vtkSegmentation()
     segmentation.SetConversionParameter(_GEOMETRY, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
-    labels = _labelMapNode(volumeNode, regions)
-    image = slicer.modules.segmentations.logic().CreateOrientedImageDataFromVolumeNode(labels)
-    slicer.mrmlScene.RemoveNode(labels)
-    representation = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    image = _orientedImage(volumeNode, regions)
     for number in np.unique(regions[regions > 0]).tolist():
         segment = slicer.vtkSegment()
         _describe(segment, number)
-        segment.AddRepresentation(representation, image)
+        segment.AddRepresentation(_labelMapName(), image)
         segment.SetLabelValue(number)
         segmentation.AddSegment(segment)
     # complete before anybody watches, and without a display node, which would look at all segments for each of them
@@ -95,11 +92,19 @@ def showRegion(findingsNode, number, voxels):
     """Make the outline of one number that of voxels (n, 3), indices (i, j, k) of the volume."""
     volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
     node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
-    segmentId = segmentIdOf(findingsNode, number) or node.GetSegmentation().AddEmptySegment()
-    inside = np.zeros(volumeNode.GetImageData().GetDimensions()[::-1], np.uint8)
-    inside[tuple(voxels.T[::-1])] = 1
-    slicer.util.updateSegmentBinaryLabelmapFromArray(inside, node, segmentId, volumeNode)
-    _describe(node.GetSegmentation().GetSegment(segmentId), number)
+    segmentation = node.GetSegmentation()
+    segmentId = segmentIdOf(findingsNode, number) or segmentation.AddEmptySegment()
+    segment = segmentation.GetSegment(segmentId)
+    with slicer.util.NodeModify(node):
+        segmentation.ClearSegment(segmentId)
+        if len(voxels):
+            # of its own, and no larger than it needs: Slicer's own ways make it as large as the volume
+            first, last = voxels.min(axis=0), voxels.max(axis=0)
+            inside = np.zeros((last - first + 1)[::-1], np.uint8)
+            inside[tuple((voxels - first).T[::-1])] = 1
+            segment.SetLabelValue(1)
+            segment.AddRepresentation(_labelMapName(), _orientedImage(volumeNode, inside, first))
+    _describe(segment, number)
 
 
 def segmentIdOf(findingsNode, number) -> str | None:
@@ -115,7 +120,7 @@ def fingerprint(findingsNode) -> list:
     if node is None:
         return []
     segmentation = node.GetSegmentation()
-    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    name = _labelMapName()
     layers = [segmentation.GetLayerDataObject(layer, name) for layer in range(segmentation.GetNumberOfLayers(name))]
     # not their modification times: these stay when voxels are changed in place
     voxels = [layer.GetPointData().GetScalars() for layer in layers]
@@ -150,11 +155,22 @@ def regionsOf(findingsNode, numbers):
             slicer.mrmlScene.RemoveNode(colors)
 
 
-def _labelMapNode(volumeNode, regions):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")
-    node.CopyOrientation(volumeNode)
-    slicer.util.updateVolumeFromArray(node, regions)
-    return node
+def _orientedImage(volumeNode, regions, first=(0, 0, 0)):
+    """Return a (k, j, i) array on the grid of the volume, from voxel `first` (i, j, k) on, as segmentations have it.
+
+    The segmentation logic's own function for this gives an object that Python never lets go of.
+    """
+    image, matrix = slicer.vtkOrientedImageData(), vtk.vtkMatrix4x4()
+    image.SetExtent([side for start, size in zip(first, regions.shape[::-1], strict=True)
+                     for side in (int(start), int(start) + size - 1)])
+    image.GetPointData().SetScalars(numpy_to_vtk(regions.ravel(), deep=True))
+    volumeNode.GetIJKToRASMatrix(matrix)
+    image.SetGeometryFromImageToWorldMatrix(matrix)
+    return image
+
+
+def _labelMapName() -> str:
+    return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
 def _createOutlineNode(findingsNode, volumeNode):

@@ -92,7 +92,7 @@ class DetectionTest(PanelTestCase):
         self.assertEqual(told["model_name"], "second-model")
         self.assertEqual(told["model_sha256"], "1" * 64)
         self.assertEqual(told["input_name"], "a_b.nrrd")
-        folders = told["parameters"]["python_path"].split(os.pathsep)
+        folders = told["parameters"]["fake"]["python_path"].split(os.pathsep)
         self.assertTrue(any((Path(folder) / "microbleeds").is_dir() for folder in folders), folders)
 
     def test_progressShowsTheStep(self):
@@ -259,7 +259,7 @@ class FailureTest(PanelTestCase):
     def test_cudaMemoryIsTriedAgainOnTheCpu(self):
         panel = self.makePanel("cudaMemory")
         self.detect(panel, makeVolume())
-        self.assertEqual(provenance()["parameters"]["device"], "cpu")
+        self.assertEqual(provenance()["parameters"]["fake"]["device"], "cpu")
 
     def test_torchMissing(self):
         calls = []

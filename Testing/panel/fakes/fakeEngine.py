@@ -140,7 +140,7 @@ def _writeResult(arguments, voxels, improbable=(), version="1.0", labelsAreDamag
                   "modality": arguments.modality,
                   "modality_reason": "given", "model_name": arguments.model, "model_sha256": "1" * 64,
                   "operating_point": arguments.operating_point, "shape": sizes, "spacing_mm": [1, 1, 1],
-                  "parameters": {"python_path": os.environ.get("PYTHONPATH", ""), "device": arguments.device,
+                  "parameters": {"fake": {"python_path": os.environ.get("PYTHONPATH", ""), "device": arguments.device},
                                  "classify": {"threshold": THRESHOLD}}, "versions": {}, "seconds": {},
                   "warnings": [], "simulated": False}
     findingsPath = arguments.folder / f"{stem}_desc-cmb_findings.json"
