@@ -39,8 +39,6 @@ class Panel(VTKObservationMixin):
         self._offer = None
         """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
-        self._lastRun = None
-        """Kept until the next one: its QProcess must not die inside its own signal."""
         self.widget = slicer.util.loadUI(str(_UI_PATH))
         layout.addWidget(self.widget)
         self.ui = slicer.util.childWidgetVariables(self.widget)
@@ -231,7 +229,6 @@ class Panel(VTKObservationMixin):
     def _startRun(self):
         self._run = DetectionRun(self._parameterNode.inputVolume, self.detectionOptions(), self._command,
                                  self._onProgress, self._onRunFinished)
-        self._lastRun = self._run
         self._onProgress(0.0, _("Starting"))
         try:
             self._run.start()
@@ -288,7 +285,7 @@ class Panel(VTKObservationMixin):
         else:
             session = reviewSession.open_(former, self.review.update)
         try:
-            lost = session.detected(result, files["labels"], _threshold(result))
+            lost = session.detected(result, files["labels"], result.threshold)
         except OSError:
             if former is None:
                 slicer.mrmlScene.RemoveNode(session.node)
@@ -368,12 +365,6 @@ class Panel(VTKObservationMixin):
         self._take(session)
         if session.current:
             self.review.showAndSelect(session.current)
-
-
-def _threshold(result) -> float:
-    """Return the probability from which the operating point kept candidates."""
-    classify = result.provenance.parameters.get("classify", {})
-    return float(classify.get("threshold", min((finding.probability for finding in result.findings), default=0.0)))
 
 
 def _volumeInView():

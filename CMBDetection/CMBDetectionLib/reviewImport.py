@@ -22,7 +22,8 @@ def importReview(session, path) -> str:
         If the file cannot be read or belongs to another scan; nothing has changed.
     """
     volume = volumeOf(session.volumeNode)
-    foreign = with_grown_regions(read_foreign(path, volume, session.volumeNode.GetName()), volume, session.isBright())
+    name, digest = session.image
+    foreign = with_grown_regions(read_foreign(path, volume, name, scan_sha256=digest), volume, session.isBright())
     plan = match_foreign(session.state.items, foreign, session.labels())
     take = plan.conflicts if plan.conflicts and _theirsShallWin(plan.conflicts) else ()
     at = datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -24,7 +24,7 @@ from microbleeds.review_log import (
     replay,
     shown_items,
 )
-from microbleeds.review_sidecar import Sidecar, sidecar_text
+from microbleeds.review_sidecar import Sidecar, labels_beside, sidecar_text
 from slicer.i18n import tr as _
 
 from . import findingsMarkups, findingsOutline, reviewStore
@@ -132,6 +132,11 @@ class ReviewSession:
     def places(self) -> dict:
         """Return where the items on screen lie, by id: `microbleeds.regions.Place`, None where that is not known."""
         return {item.id: place_of(self.state, item) for item in self.items}
+
+    @property
+    def image(self) -> tuple[str, str]:
+        """Name and SHA-256 of the image file; the latter is "" where there is none."""
+        return self._sidecar.input_name, self._sidecar.input_sha256
 
     def isBright(self) -> bool:
         """Whether microbleeds are bright on the volume."""
@@ -420,7 +425,7 @@ class ReviewSession:
     def _saveRegions(self):
         numbers = tuple(item.id for item in self.state.items)
         if numbers != self._savedRegions and self.volumeNode is not None:
-            self.writeRegions(reviewStore.labelsBeside(self._place))
+            self.writeRegions(labels_beside(self._place))
             self._savedRegions = numbers
 
     def writeRegions(self, path):
@@ -466,7 +471,7 @@ def resume(volumeNode, sidecar, onChanged):
 
     Where its label map cannot be read, it is put aside (``.damaged``), and the findings have no outlines.
     """
-    labels = reviewStore.labelsBeside(reviewStore.placeOf(volumeNode, sidecar.voxels_sha256))
+    labels = labels_beside(reviewStore.placeOf(volumeNode, sidecar.voxels_sha256))
     regions = None
     if labels.exists():
         numbers = {item.id: item.id for item in replay(sidecar.events).items}

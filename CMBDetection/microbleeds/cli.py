@@ -1,4 +1,4 @@
-"""The command ``cmbdetect``: detect, demo, cohort, export, report, evaluate, simulate, implant, train, and more.
+"""The command ``cmbdetect``: detect, demo, cohort, export, report, import, evaluate, simulate, train, and more.
 
 Exit codes: 0 fine, 2 bad input, 1 our fault (or the machine's: out of memory), 130 cancelled. Of several scans the
 failed ones decide. Modules that import torch or numpy are imported where they are used, so that ``--help`` is instant.
@@ -18,6 +18,7 @@ from . import __version__
 from .batch import CANCELLED, OK, THREAD_VARIABLES, Job, make_folder, run_scans, tell
 from .cohort_commands import add_cohort_command
 from .export_commands import add_export_commands
+from .import_commands import add_import_command
 from .models_command import add_models_command
 from .progress import Reporter, make_reporter
 from .resources import resource_path
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_cohort_command(commands)
     add_export_commands(commands, _exit_with_stdin)
+    add_import_command(commands)
 
     evaluate = commands.add_parser("evaluate", help="compare results with a reference")
     evaluate.add_argument("--predictions", type=Path, required=True, metavar="DIR",

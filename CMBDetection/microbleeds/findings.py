@@ -104,3 +104,9 @@ class DetectionResult:
 
     def __post_init__(self):
         object.__setattr__(self, "findings", tuple(c for c in self.candidates if c.status == KEPT))
+
+    @property
+    def threshold(self) -> float:
+        """Probability from which the operating point kept candidates."""
+        classify = self.provenance.parameters.get("classify", {})
+        return float(classify.get("threshold", min((one.probability for one in self.findings), default=0.0)))

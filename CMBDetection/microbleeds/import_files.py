@@ -36,8 +36,10 @@ from .geometry import from_canonical, ras_to_voxel, to_canonical, voxel_to_ras
 from .image_files import IMAGE_SUFFIXES, read_image
 from .outputs import result_from_json
 from .point_regions import grow_regions
-from .read_write import grid_text
+from .read_write import grid_text, scan_stem
+from .regions import REGIONS, SIDES
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, review_from_json
+from .review_log import events_from_json, replay
 from .training.label_maps import lies_on
 from .volume import Volume
 
@@ -79,6 +81,8 @@ class ForeignFinding:
         See `review_files.ReviewedFinding`.
     voxels : (n, 3) int array or None
         Indices (i, j, k) of the scan.
+    chosen_region : (region, side) or None
+        That their reader has chosen, see `regions`; None where the file does not say that one has.
     """
 
     number: int
@@ -90,6 +94,7 @@ class ForeignFinding:
     certainty: str = ""
     mimic_kind: str = ""
     voxels: np.ndarray | None = None
+    chosen_region: tuple[str, str] | None = None
 
     @property
     def meant(self) -> str:
@@ -99,11 +104,24 @@ class ForeignFinding:
     @property
     def name(self) -> str:
         """How sentences call it."""
-        return f"“{self.label}”" if self.label else f"number {self.number}"
+        return f"“{one_line(self.label)}”" if self.label else f"number {self.number}"
 
 
-def read_foreign(path: str | Path, image: Volume, scan_name: str = "the scan",
-                 coordinate_system: str | None = None) -> tuple[ForeignFinding, ...]:
+@dataclass(frozen=True)
+class _Origin:
+    """The scan that a file says it is of: its name, and the SHA-256 of its file (None: such files do not say it)."""
+
+    name: str
+    sha256: str | None = None
+
+
+def one_line(text: str) -> str:
+    """Return a text of somebody else in one line of characters that can be printed."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def read_foreign(path: str | Path, image: Volume, scan_name: str = "the scan", coordinate_system: str | None = None,
+                 scan_sha256: str = "") -> tuple[ForeignFinding, ...]:
     """Read the findings of a review that was made elsewhere; none is a review too.
 
     Parameters
@@ -115,24 +133,29 @@ def read_foreign(path: str | Path, image: Volume, scan_name: str = "the scan",
         Its file, for sentences.
     coordinate_system : "RAS", "LPS" or None
         What columns x, y, z of a table count, in mm; None if the table says it.
+    scan_sha256 : str
+        Of the scan's file; "" where it is not known, then our files are not asked whether they are of this scan.
 
     Raises
     ------
     InputError
-        If it cannot be read, is of no known form, lies on another grid or outside the scan, or does not say what its
-        numbers count.
+        If it cannot be read, is of no known form, of another scan, lies on another grid or outside the scan, or does
+        not say what its numbers count.
     """
     path, name = Path(path), Path(path).name.lower()
     if name.endswith(IMAGE_SUFFIXES):
         return _read_label_map(path, image, scan_name)
     if name.endswith((TSV, CSV)):
-        found = _read_table(path, coordinate_system)
+        found, origin = _read_table(path, coordinate_system)
     elif name.endswith(".fcsv"):
-        found = _read_fcsv(path)
+        found, origin = _read_fcsv(path), None
     elif name.endswith(".json"):
-        found = _read_json(path)
+        found, origin = _read_json(path)
     else:
         raise InputError(f"{path.name} is in no form that can be imported; {_FORMATS}.")
+    if origin is not None and scan_sha256:
+        _refuse_other_scan(origin, path.name, scan_name, scan_sha256)
+    _refuse_unwritable(found, path.name)
     _refuse_outside(found, image, path.name, scan_name)
     return tuple(found)
 
@@ -187,12 +210,12 @@ def _pieces(voxels: np.ndarray) -> list[np.ndarray]:
     return [piece + corner for piece in region_voxels(*label_components(box))]
 
 
-def _read_table(path: Path, coordinate_system: str | None) -> list[ForeignFinding]:
+def _read_table(path: Path, coordinate_system: str | None) -> tuple[list[ForeignFinding], _Origin | None]:
     text = _read_text(path)
     own = _own_rows(text, path)
     rows, stated = (own, None) if own is not None else _foreign_rows(text, path)
     if not rows:
-        return []
+        return [], None
     _refuse_several_scans(rows, path.name)
     place_of = _place_reader(rows, path.name, stated, coordinate_system)
     ids: dict[str, str] = {}
@@ -204,8 +227,16 @@ def _read_table(path: Path, coordinate_system: str | None) -> list[ForeignFindin
         if identity and ids.setdefault(identity, where) != where:
             raise InputError(f"{where} has the id {identity} of an earlier row; give every finding its own.")
         told["label"] = told["label"] or identity
-        found.append(_finding(where, number, place_of(row, where), **told))
-    return found
+        one = _finding(where, number, place_of(row, where), **told)
+        found.append(one if own is None else replace(one, chosen_region=_chosen(row, where)))
+    return found, _Origin(str(rows[0]["scan"])) if own is not None else None
+
+
+def _chosen(row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
+    """Return the region and side in a row of ours, if a reader has chosen them: then they have no confidence."""
+    if not row["region"] or row["region_confidence"] != "":
+        return None
+    return _word(where, "region", row["region"], REGIONS), _word(where, "side", row["side"], SIDES)
 
 
 def _own_rows(text: str, path: Path) -> list[dict[str, Any]] | None:
@@ -319,25 +350,30 @@ def _read_fcsv(path: Path) -> list[ForeignFinding]:
     return found
 
 
-def _read_json(path: Path) -> list[ForeignFinding]:
+def _read_json(path: Path) -> tuple[list[ForeignFinding], _Origin | None]:
     try:
         content = json.loads(_read_text(path))
     except ValueError:
         raise InputError(f"{path.name} is not JSON or is damaged; export it again.") from None
     keys = content.keys() if isinstance(content, dict) else ()
     if "markups" in keys:
-        return _markups(content["markups"], path.name)
+        return _markups(content["markups"], path.name), None
     if "candidates" in keys:
         result = result_from_json(content, path.name)
         places = [(one, f"Finding {one.id} of {path.name}") for one in result.findings]
-        return [_finding(where, number, _place(one.position_ras, where), label=f"CMB-{one.id}",
-                         diameter_mm=one.diameter_mm, verdict=UNDECIDED)
-                for number, (one, where) in enumerate(places, 1)]
+        found = [_finding(where, number, _place(one.position_ras, where), label=f"CMB-{one.id}",
+                          diameter_mm=one.diameter_mm, verdict=UNDECIDED)
+                 for number, (one, where) in enumerate(places, 1)]
+        return found, _Origin(result.provenance.input_name, result.provenance.input_sha256)
     if "findings" in keys:
         review = review_from_json(content, path.name)
-        return [ForeignFinding(number, one.position_ras, one.diameter_mm or None, f"CMB-{one.id}", one.comment,
-                               one.verdict, one.certainty, one.mimic_kind)
-                for number, one in enumerate(review.findings, 1)]
+        # only the log tells a reader's regions from those of the region map
+        state = replay(events_from_json(content.get("log", []), path.name))
+        chosen = {item.id: item.chosen_region for item in state.items}
+        found = [ForeignFinding(number, one.position_ras, one.diameter_mm or None, f"CMB-{one.id}", one.comment,
+                                one.verdict, one.certainty, one.mimic_kind, chosen_region=chosen.get(one.id))
+                 for number, one in enumerate(review.findings, 1)]
+        return found, _Origin(review.input_name, review.input_sha256)
     raise InputError(f"{path.name} is neither a review or findings file nor points of 3D Slicer; {_FORMATS}.")
 
 
@@ -421,6 +457,27 @@ def _place(values: Sequence[Any], where: str) -> np.ndarray:
         raise InputError(f"{where} has the place {', '.join(map(str, values)) or 'nowhere'}, which is not three "
                          "numbers in mm; correct or remove it.")
     return place
+
+
+def _refuse_other_scan(origin: _Origin, name: str, scan_name: str, scan_sha256: str) -> None:
+    """Refuse what is of a scan of another name and of other bytes; a copy of the same name may be in another format."""
+    if origin.sha256 in ("", scan_sha256) or scan_stem(origin.name) == scan_stem(scan_name):
+        return
+    if origin.sha256 is None:
+        raise InputError(f"{name} lists findings of {origin.name}, not of {scan_name}; give the table of this scan, or "
+                         "correct its column scan if that is a copy.")
+    raise InputError(f"{name} is of {origin.name}, not of {scan_name} (names and SHA-256 differ); give the file of "
+                     "this scan, or export the points if that is a copy.")
+
+
+def _refuse_unwritable(found: Sequence[ForeignFinding], name: str) -> None:
+    """Refuse halves of characters, which JSON may hold and UTF-8 cannot."""
+    for one in found:
+        try:
+            (one.label + one.comment).encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{name} has a character in the words of finding {one.number} that no file can hold; "
+                             "correct it.") from None
 
 
 def _refuse_outside(found: Sequence[ForeignFinding], image: Volume, name: str, scan_name: str) -> None:

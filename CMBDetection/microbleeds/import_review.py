@@ -12,10 +12,10 @@ import numpy as np
 
 from .evaluation.matching import CENTRE_LIMIT_MM
 from .geometry import ras_to_voxel
-from .import_files import ForeignFinding
+from .import_files import ForeignFinding, one_line
 from .region_codes import region_to_json
 from .review_files import ACCEPTED, UNDECIDED
-from .review_log import ADDED, CERTAINTY, COMMENT, MIMIC_KIND, VERDICT, Event, ReviewItem
+from .review_log import ADDED, CERTAINTY, COMMENT, MIMIC_KIND, REGION, VERDICT, Event, ReviewItem
 from .reviewed_case import CaseFinding, ReviewedCase
 from .volume import Volume
 
@@ -36,7 +36,7 @@ class Change:
 
     action: str
     finding: int
-    value: str
+    value: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Conflict:
     Attributes
     ----------
     kind : str
-        "verdict", "certainty", "mimic_kind", "comment", "one near several" or "several near one".
+        "verdict", "certainty", "mimic_kind", "comment", "region", "one near several" or "several near one".
     own : tuple of int
         Ids of the findings here that it is about, nearest first.
     foreign : ForeignFinding
@@ -112,7 +112,7 @@ def match_foreign(own: ReviewedCase | Sequence[CaseFinding] | Sequence[ReviewIte
     * if one of theirs lies near several here that nothing else belongs to, unless one is nearer than half the distance
       of the next;
     * if several of theirs lie near one here: the nearest is taken, the others are only added if wanted;
-    * if verdict, certainty, kind of mimic or comment differ from what is said here.
+    * if verdict, certainty, kind of mimic, comment or chosen region differ from what is said here.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def match_foreign(own: ReviewedCase | Sequence[CaseFinding] | Sequence[ReviewIte
         elif index in given:
             conflicts.append(_one_near_several(items, one, (given[index], *rivals[index]), pairs, index))
         elif pairs.near[index]:
-            conflicts.append(_several_near_one(one, pairs.near[index][0], pairs.distance_mm[index,
-                                                                                            pairs.near[index][0]]))
+            number = pairs.near[index][0]
+            conflicts.append(_several_near_one(_on_free_voxels(one, labels), number, pairs.distance_mm[index, number]))
         else:
             additions.append(_on_free_voxels(one, labels))
     named = {*taken, *(number for numbers in rivals.values() for number in numbers)}
@@ -178,7 +178,7 @@ def events_of(plan: ImportPlan, reader: str, at: str, next_id: int,
             "ras_mm": list(one.position_ras), "diameter_mm": one.diameter_mm or 0.0,
             "region": region_to_json(voxels)}))
         told = ((VERDICT, one.meant if one.meant != ACCEPTED else ""), (CERTAINTY, one.certainty),
-                (MIMIC_KIND, one.mimic_kind), (COMMENT, one.comment))
+                (MIMIC_KIND, one.mimic_kind), (COMMENT, one.comment), (REGION, _region_value(one)))
         events += [Event(at, reader, action, number, value) for action, value in told if value]
     return tuple(events)
 
@@ -285,12 +285,31 @@ def _compare(item: CaseFinding | ReviewItem, one: ForeignFinding) -> tuple[list[
         differ(COMMENT, f"has the comment “{_short(item.comment)}”", f"“{_short(one.comment)}”", comment)
     else:
         agreed += comment
+    other = one.chosen_region not in (None, item.chosen_region)
+    region = [Change(REGION, item.id, _region_value(one))] if other else []
+    if region and item.chosen_region:
+        differ(REGION, f"lies in “{', '.join(item.chosen_region)}”", f"in “{', '.join(one.chosen_region)}”", region)
+    else:
+        agreed += region
     return agreed, contested
+
+
+def _region_value(one: ForeignFinding) -> dict[str, str] | None:
+    """Return the value of the event that a reader has chosen a region; None where theirs has not."""
+    return dict(zip(("region", "side"), one.chosen_region, strict=True)) if one.chosen_region else None
+
+
+def said_of(one: ReviewItem | ForeignFinding) -> str:
+    """Return all that is said of a finding, in one line."""
+    verdict = one.meant if isinstance(one, ForeignFinding) else one.verdict
+    region = ", ".join(one.chosen_region or ())
+    comment = f"“{_short(one.comment)}”" if one.comment else ""
+    return ", ".join(filter(None, (_told(verdict, one).removeprefix("is "), region, comment)))
 
 
 def _short(text: str) -> str:
     """Return a text in one line of at most `_SHORT` characters."""
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= _SHORT else f"{line[:_SHORT - 1]}…"
 
 

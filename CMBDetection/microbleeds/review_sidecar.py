@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from .errors import InputError
+from .geometry import right_handed
+from .image_files import read_stored_values
+from .outputs import FILE_NAMES
 from .read_write import read_json, scan_stem
 from .review_files import FILE_NAME, review_from_json, review_to_json
 from .review_log import DAMAGED, Event, events_from_json, events_to_json, replay, review_of
@@ -57,6 +60,18 @@ def voxels_sha256(voxels: np.ndarray, ijk_to_ras: np.ndarray) -> str:
     digest.update((np.round(np.asarray(ijk_to_ras, float), _PLACE_DECIMALS) + 0.0).tobytes())
     digest.update(np.ascontiguousarray(voxels))
     return digest.hexdigest()
+
+
+def file_voxels_sha256(image: Path) -> str:
+    """Return the digest of the voxels of an image file as 3D Slicer loads them, which is what the panel asks for.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    loaded = right_handed(read_stored_values(image))
+    return voxels_sha256(loaded.data.T, loaded.affine)
 
 
 def sidecar_to_json(sidecar: Sidecar) -> dict[str, Any]:
@@ -103,6 +118,11 @@ def read_sidecar(path: Path) -> Sidecar:
         If it cannot be read, or see `sidecar_from_json`.
     """
     return sidecar_from_json(read_json(path, "take it from a backup"), path.name)
+
+
+def labels_beside(sidecar: Path) -> Path:
+    """Return the path of the label map that belongs to a review file."""
+    return sidecar.with_name(sidecar.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format(""))
 
 
 def sidecar_places(image: Path, digest: str) -> tuple[Path, Path]:

@@ -84,6 +84,11 @@ class CaseFinding:
         return category_of(self.region) if self.region else ""
 
     @property
+    def chosen_region(self) -> tuple[str, str] | None:
+        """Region and side that a reader has chosen; None where nobody has."""
+        return (self.region, self.side) if self.region and self.region_confidence is None else None
+
+    @property
     def is_possible(self) -> bool:
         """Whether the reader was not certain."""
         return self.certainty == POSSIBLE

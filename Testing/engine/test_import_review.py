@@ -22,6 +22,7 @@ from microbleeds.review_log import (
     ADDED,
     COMMENT,
     DETECTED,
+    REGION,
     VERDICT,
     Event,
     detection_value,
@@ -29,6 +30,7 @@ from microbleeds.review_log import (
     events_to_json,
     replay,
 )
+from microbleeds.review_sidecar import Sidecar, sidecar_text
 from microbleeds.reviewed_case import Acquisition, CaseFinding, ReviewedCase
 from microbleeds.volume import Volume
 from review_phantoms import detection
@@ -473,6 +475,69 @@ def test_who_is_undecided_contradicts_nobody():
     assert not plan.conflicts and {change.action for change in plan.changes} == {COMMENT}
     assert [(one.verdict, one.comment) for one in carried_out(log, plan).items] == [("accepted", "?"),
                                                                                    ("undecided", "?")]
+
+
+def test_theirs_that_is_one_more_takes_no_voxel_from_the_one_beside_it():
+    labels = np.zeros(SHAPE, np.int32)
+    labels[10:12, 10, 5] = 1
+    items = [CaseFinding(1, place((10.5, 10, 5)), 0.0, 0.0, None, "accepted")]
+    foreign = [ForeignFinding(1, place((10.5, 10, 5))),
+               ForeignFinding(2, place((12, 10, 5)), voxels=np.array([[x, 10, 5] for x in range(11, 16)]))]
+    conflict, = match_foreign(items, foreign, GRID.with_data(labels)).conflicts
+    assert conflict.kind == SEVERAL_NEAR_ONE and conflict.foreign.voxels.tolist() == [[x, 10, 5] for x in range(12, 16)]
+
+
+# Regions of the brain
+
+LEFT, RIGHT = {"region": "thalamus", "side": "left"}, {"region": "frontal", "side": "right"}
+
+
+def test_only_regions_that_a_reader_has_chosen_are_read_from_our_files(tmp_path):
+    case = case_of()
+    first, second, *others = case.findings
+    findings = (replace(first, region="thalamus", side="left"),
+                replace(second, region="frontal", side="right", region_confidence=0.7), *others)
+    for name in ("t.tsv", "t.csv"):
+        write_finding_table(tmp_path / name, [replace(case, findings=findings)])
+        assert [one.chosen_region for one in read_foreign(tmp_path / name, GRID)] == [("thalamus", "left"), *[None] * 4]
+    log = (*log_of((0, 0, 0), (10, 0, 0), (0, 10, 0)), said(1, REGION, LEFT), said(2, REGION, RIGHT),
+           said(2, REGION, None))
+    (tmp_path / "r.json").write_text(sidecar_text(Sidecar(log, "s.nii.gz", "", "", "AB", 0.5)), encoding="utf-8")
+    assert [one.chosen_region for one in read_foreign(tmp_path / "r.json", GRID)] == [("thalamus", "left"), None, None]
+    # without a log nobody knows who says the region
+    write_review(tmp_path / "f.json", Review("s.nii.gz", "", "gre", "AB", (
+        ReviewedFinding(1, (0, 0, 0), 3.0, "accepted", region="thalamus", side="left"),)))
+    assert read_foreign(tmp_path / "f.json", GRID)[0].chosen_region is None
+    text = (tmp_path / "t.tsv").read_text(encoding="utf-8").replace("thalamus", "thalamos")
+    with pytest.raises(InputError, match="Row 1 of t.tsv has the region 'thalamos'; write one of brainstem, "):
+        read_foreign(table(tmp_path / "t.tsv", text), GRID)
+
+
+def test_a_region_is_taken_where_nobody_has_chosen_one_and_asked_where_both_have():
+    log = (*log_of((0, 0, 0), (10, 0, 0), (0, 10, 0)), said(2, REGION, LEFT), said(3, REGION, LEFT))
+    foreign = [ForeignFinding(1, (0, 0, 0), verdict="undecided", chosen_region=("thalamus", "left")),
+               ForeignFinding(2, (10, 0, 0), verdict="undecided", chosen_region=("thalamus", "left")),
+               ForeignFinding(3, (0, 10, 0), label="A\nB", verdict="undecided", chosen_region=("frontal", "right")),
+               ForeignFinding(4, (-10, -10, 0), chosen_region=("insula", "right"))]
+    plan = match_foreign(replay(log).items, foreign)
+    assert [(change.action, change.finding, change.value) for change in plan.changes] == [(REGION, 1, LEFT)]
+    conflict, = plan.conflicts
+    assert (conflict.kind, conflict.own, conflict.sentence) == (
+        "region", (3,), "Finding 3 lies in “thalamus, left” here, and in “frontal, right” by their “A B”.")
+    kept, taken = carried_out(log, plan), carried_out(log, plan, [conflict])
+    assert [one.chosen_region for one in kept.items] == [("thalamus", "left")] * 3 + [("insula", "right")]
+    assert taken.item(3).chosen_region == ("frontal", "right")
+    again = match_foreign(taken.items, foreign)
+    assert not (again.changes or again.conflicts or again.additions)
+
+
+def test_a_region_of_the_map_contradicts_nobody():
+    sure = CaseFinding(1, (0, 0, 0), 3.0, 14.0, 0.9, "accepted", region="frontal", side="right", region_confidence=0.9)
+    chosen = replace(sure, id=2, position_ras=(10, 0, 0), region_confidence=None)
+    foreign = points((0, 0, 0), (10, 0, 0), chosen_region=("thalamus", "left"))
+    plan = match_foreign([sure, chosen], foreign)
+    assert [(change.action, change.finding) for change in plan.changes] == [(REGION, 1)]
+    assert [(conflict.kind, conflict.own) for conflict in plan.conflicts] == [("region", (2,))]
 
 
 # Carrying it out

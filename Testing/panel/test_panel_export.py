@@ -16,7 +16,8 @@ from CMBDetectionLib.widgets import selectValue
 from microbleeds.export.pair_answers import table_beside
 from microbleeds.read_write import read_labels
 from microbleeds.review_files import FILE_NAME, Review, ReviewedFinding, write_review
-from panelCase import PanelTestCase, makeVolume
+from microbleeds.review_log import REGION
+from panelCase import PanelTestCase, column, makeVolume
 
 
 class ExportTest(PanelTestCase):
@@ -261,6 +262,29 @@ class ExportTest(PanelTestCase):
         self.importing(self.foreignTable(), takeTheirs=True)
         items = {item.id: item for item in self.panel.review.session.items}
         self.assertEqual((items[1].verdict, len(items)), ("rejected", 4))
+
+    def test_regionsThatAReaderHasCorrectedComeOver(self):
+        session = self.panel.review.session
+        session.act(REGION, 1, {"region": "insula", "side": "left"})
+        session.act(REGION, 2, {"region": "cerebellum", "side": "right"})
+        path = Path(self.folder.name) / "theirs_review.json"
+        path.write_text(session.text(), encoding="utf-8")
+        session.undo()
+        session.undo()
+        self.assertEqual(self.importing(path).call_count, 0)
+        self.assertEqual([item.chosen_region for item in session.items],
+                         [("insula", "left"), ("cerebellum", "right"), None])
+        self.assertIn("L insula", column(self.panel, 3))
+
+        session.act(REGION, 1, {"region": "frontal", "side": "right"})
+        asked = self.importing(path)
+        self.assertIn("Finding 1 lies in “frontal, right” here, and in “insula, left” by their “CMB-1”.",
+                      asked.call_args[0][0])
+        self.assertEqual(session.item(1).chosen_region, ("frontal", "right"))
+        self.importing(path, takeTheirs=True)
+        self.assertEqual(session.item(1).chosen_region, ("insula", "left"))
+        session.undo()
+        self.assertEqual(session.item(1).chosen_region, ("frontal", "right"))
 
     def test_aFileThatIsNoReviewChangesNothing(self):
         path = Path(self.folder.name) / "nothing.fcsv"

@@ -5,9 +5,9 @@ from unittest import mock
 
 import numpy as np
 import slicer
-from CMBDetectionLib import findingsMarkups, findingsOutline, outlineEditing, reviewStore
+from CMBDetectionLib import findingsMarkups, findingsOutline, outlineEditing
 from microbleeds.read_write import read_labels
-from microbleeds.review_sidecar import read_sidecar
+from microbleeds.review_sidecar import labels_beside, read_sidecar
 from panelCase import PanelTestCase, column, findingsNode, makeVolume
 
 
@@ -71,14 +71,14 @@ class OutlinesTest(PanelTestCase):
         self.assertEqual(column(self.panel, 2)[1], f"{(6 * volumeMm3 / np.pi) ** (1 / 3):.1f}")
         session = self.panel.review.session
         self.assertEqual(session.state.to_undo.action, "outlined")
-        kept = read_labels(reviewStore.labelsBeside(session.place)).data
+        kept = read_labels(labels_beside(session.place)).data
         self.assertEqual(np.count_nonzero(kept == 2), wanted.sum())
         self.panel.ui.undoButton.click()
         np.testing.assert_array_equal(self.regions(), before)
         self.assertFalse(self.item(2).outlined)
         self.panel.ui.redoButton.click()
         np.testing.assert_array_equal(self.regions() == 2, wanted)
-        self.assertEqual(np.count_nonzero(read_labels(reviewStore.labelsBeside(session.place)).data == 2),
+        self.assertEqual(np.count_nonzero(read_labels(labels_beside(session.place)).data == 2),
                          wanted.sum())
 
     def test_anOutlineMayBeErased(self):
@@ -143,7 +143,7 @@ class OutlinesTest(PanelTestCase):
         self.panel.review.session.add((place[0] + 1, place[1], place[2]))
         self.panel.ui.undoButton.click()
         np.testing.assert_array_equal(self.regions() == 1, before)
-        kept = read_labels(reviewStore.labelsBeside(self.panel.review.session.place)).data
+        kept = read_labels(labels_beside(self.panel.review.session.place)).data
         self.assertEqual(np.count_nonzero(kept == 1), np.count_nonzero(before))
 
     def test_aSegmentOfSomebodyElseIsLeftAlone(self):
