@@ -7,7 +7,6 @@ from pathlib import Path
 
 import slicer
 from microbleeds.errors import InputError
-from microbleeds.outputs import FILE_NAMES
 from microbleeds.review_files import FILE_NAME
 from microbleeds.review_sidecar import read_sidecar, sidecar_from_json, sidecar_places
 
@@ -23,7 +22,8 @@ def ownFolder() -> Path:
 def placeOf(volumeNode, digest) -> Path:
     """Return the path of the sidecar of a volume: the one that is there, or where it shall be.
 
-    A file of another scan, or one that cannot be read, is never overwritten.
+    A file of another scan, or one that cannot be read, is never overwritten. Of several, which come about when a scene
+    is opened whose volume has no file, it is the one that was added to last.
     """
     return _placeAndSidecar(volumeNode, digest)[0]
 
@@ -38,19 +38,13 @@ def _placeAndSidecar(volumeNode, digest):
     if image is not None and os.access(image.parent, os.W_OK):
         places += sidecar_places(image, digest)
     # numbered, because a damaged file there is left alone too
-    own = ownFolder() / digest
-    places += [own / FILE_NAME.format(name) for name in ("scan", *(f"scan-{number}" for number in range(2, 100)))]
+    folder = ownFolder() / digest
+    places += [folder / FILE_NAME.format(name) for name in ("scan", *(f"scan-{number}" for number in range(2, 100)))]
     there = [path for path in places if path.exists()]
-    for path in there:
-        sidecar = _ofScan(path, digest)
-        if sidecar is not None:
-            return path, sidecar
+    own = [(path, sidecar) for path in there if (sidecar := _ofScan(path, digest)) is not None]
+    if own:
+        return max(own, key=lambda found: _lastSaid(found[1]))
     return next(path for path in places if path not in there), None
-
-
-def labelsBeside(path) -> Path:
-    """Return the path of the label map that belongs to a sidecar."""
-    return path.with_name(path.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format(""))
 
 
 def keepInScene(node, text):
@@ -77,6 +71,11 @@ def fromScene(node):
     except ValueError:
         content = None
     return sidecar_from_json(content, node.GetName())
+
+
+def _lastSaid(sidecar):
+    """Return when something was said last; all times are written in UTC and to the second, so they sort as text."""
+    return max((event.at for event in sidecar.events), default="")
 
 
 def _ofScan(path, digest):

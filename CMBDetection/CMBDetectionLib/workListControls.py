@@ -8,6 +8,7 @@ from pathlib import Path
 import qt
 import slicer
 from microbleeds import work_list
+from microbleeds.cohort.inputs import scan_of
 from microbleeds.errors import InputError
 from slicer.i18n import tr as _
 
@@ -204,7 +205,7 @@ class WorkListControls:
         self._timer.start(_LOAD_AHEAD_MS)
 
     def _showDetection(self, case, volume):
-        files = work_list.result_files(self._results, case)
+        files = self._resultFiles(case)
         if files is not None:
             self._panel.showFiles(volume, files)
         elif self._detection.case is None or self._detection.case.name != case.name:
@@ -253,10 +254,15 @@ class WorkListControls:
         if self._detection.case is not None or self._current is None:
             return
         waiting = (case for case in work_list.coming(self.cases, self.states, self._current.name, _DETECT_AHEAD)
-                   if case.name not in self._problems and work_list.result_files(self._results, case) is None)
+                   if case.name not in self._problems and self._resultFiles(case) is None)
         case = next(waiting, None)
         if case is not None:
             self._detect(case)
+
+    def _resultFiles(self, case):
+        """Return the files of a detection in a case, by the list or by a cohort into the same folder."""
+        return work_list.result_files(self._results, case) \
+            or work_list.result_files_in(self._results / scan_of(case).folder, case)
 
     def _detect(self, case):
         if self._torchIsThere:

@@ -13,7 +13,7 @@ from .outputs import FILE_NAMES, read_result, result_to_json
 from .read_write import Scan, read_json, read_on_grid, read_scan, scan_stem
 from .review_files import FILE_NAME, UNDECIDED, Review, ReviewedFinding, review_from_json
 from .review_log import ADDED, DETECTED, SKIPPED, VERDICT, Event, ReviewItem, ReviewState, place_of, replay, shown_items
-from .review_sidecar import Sidecar, sidecar_from_json
+from .review_sidecar import Sidecar, labels_beside, sidecar_from_json
 from .reviewed_case import CaseFinding, ReviewedCase, acquisition_of
 from .volume import Volume
 
@@ -51,11 +51,29 @@ def case_of(scan: Scan, review: Path | None = None, results: Path | None = None,
     if review is not None:
         return _reviewed(scan, review, with_labels)
     folders = _folders(scan.path, results)
-    findings = _first(folders, FILE_NAMES["findings"].format(scan.stem))
-    if findings is None:
+    detection = detection_of(scan, results)
+    if detection is None:
         raise InputError(f"{scan.path} has no review and no result of a detection in {folders[0]}; review it, or run "
                          "cmbdetect detect on it first.")
-    return _unreviewed(scan, findings, with_labels)
+    return _unreviewed(scan, *detection, with_labels)
+
+
+def detection_of(scan: Scan, results: Path | None = None) -> tuple[DetectionResult, Path] | None:
+    """Return the result of a detection in a scan, and where its label map lies; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or was made from another file.
+    """
+    path = _first(_folders(scan.path, results), FILE_NAMES["findings"].format(scan.stem))
+    if path is None:
+        return None
+    result = read_result(path)
+    if result.provenance.input_sha256 != scan.sha256:
+        raise InputError(f"{path.name} was made from another file than {scan.path.name} (their SHA-256 differ); run "
+                         "cmbdetect detect again.")
+    return result, path.with_name(FILE_NAMES["labels"].format(scan.stem))
 
 
 def find_review(image: Path, results: Path | None = None) -> Path | None:
@@ -70,7 +88,11 @@ def subject_and_session(stem: str) -> tuple[str, str]:
 
 
 def _folders(image: Path, results: Path | None) -> list[Path]:
-    return [folder for folder in (results, image.parent) if folder is not None]
+    """Return where the files of a scan may lie: in the folder of results, in its place there of a cohort, beside it."""
+    if results is None:
+        return [image.parent]
+    subject, session = subject_and_session(scan_stem(image))
+    return [results, results / f"sub-{subject}" / (f"ses-{session}" if session else "") / "anat", image.parent]
 
 
 def _first(folders: Sequence[Path], name: str) -> Path | None:
@@ -82,8 +104,7 @@ def _reviewed(scan: Scan, path: Path, with_labels: bool) -> ReviewedCase:
     review = review_from_json(content, path.name)
     sidecar = sidecar_from_json(content, path.name) if "log" in content else None
     findings = _of_log(sidecar) if sidecar is not None else tuple(map(_of_file, review.findings))
-    labels = _labels(path.with_name(path.name.removesuffix(FILE_NAME.format("")) + FILE_NAMES["labels"].format("")),
-                     scan, findings, with_labels)
+    labels = _labels(labels_beside(path), scan, findings, with_labels)
     state = replay(sidecar.events) if sidecar is not None else ReviewState()
     modality = state.provenance["modality"] if state.provenance else review.modality
     subject, session = subject_and_session(scan.stem)
@@ -131,13 +152,9 @@ def _last_said(sidecar: Sidecar | None) -> str:
     return said[-1] if said else ""
 
 
-def _unreviewed(scan: Scan, path: Path, with_labels: bool) -> ReviewedCase:
-    result: DetectionResult = read_result(path)
-    if result.provenance.input_sha256 != scan.sha256:
-        raise InputError(f"{path.name} was made from another file than {scan.path.name} (their SHA-256 differ); run "
-                         "cmbdetect detect again.")
+def _unreviewed(scan: Scan, result: DetectionResult, label_map: Path, with_labels: bool) -> ReviewedCase:
     findings = tuple(map(_of_result, result.findings))
-    labels = _labels(path.with_name(FILE_NAMES["labels"].format(scan.stem)), scan, findings, with_labels)
+    labels = _labels(label_map, scan, findings, with_labels)
     classify = result.provenance.parameters.get("classify", {})
     subject, session = subject_and_session(scan.stem)
     return ReviewedCase(

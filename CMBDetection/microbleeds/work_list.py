@@ -8,6 +8,7 @@ import csv
 import glob
 import hashlib
 import heapq
+import io
 import os
 import re
 import unicodedata
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from .errors import InputError
 from .image_files import IMAGE_SUFFIXES, read_image
+from .ordinary_files import read_ordinary_text
 from .outputs import FILE_NAMES, read_result
 from .read_write import files_sha256, scan_stem
 from .review_files import ACCEPTED, FILE_NAME, MODALITIES, POSSIBLE, REJECTED, UNDECIDED
@@ -183,11 +185,16 @@ def case_folder(folder: Path, case: Case) -> Path:
 
 
 def result_files(folder: Path, case: Case) -> dict[str, Path] | None:
+    """Return the files of a detection in a case, in its folder among the results of all; see `result_files_in`."""
+    return result_files_in(case_folder(folder, case), case)
+
+
+def result_files_in(place: Path, case: Case) -> dict[str, Path] | None:
     """Return the files of a detection in a case (keys as `outputs.FILE_NAMES`), None if there is none that can be used.
 
     It can if all files are there, and it was made of this very image, as the modality that is asked for.
     """
-    stem, place = scan_stem(case.image), case_folder(folder, case)
+    stem = scan_stem(case.image)
     files = {key: place / name.format(stem) for key, name in FILE_NAMES.items()}
     if not all(map(os.path.isfile, files.values())):
         return None
@@ -344,8 +351,8 @@ def _rows_of_table(table: Path) -> list[tuple[str, Path, str]]:
 
 def _read_table(table: Path) -> list[list[str]]:
     try:
-        with open(table, encoding="utf-8-sig", newline="") as file:
-            return [[cell.strip() for cell in row] for row in csv.reader(file, delimiter="\t", strict=True)]
+        text = io.StringIO(read_ordinary_text(table, "utf-8-sig"), newline="")
+        return [[cell.strip() for cell in row] for row in csv.reader(text, delimiter="\t", strict=True)]
     except OSError as error:
         raise InputError(f"{table} cannot be opened ({error.strerror}); check the path and its rights.") from None
     except UnicodeDecodeError:

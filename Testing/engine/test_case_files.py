@@ -136,3 +136,14 @@ def test_a_damaged_review_is_one_sentence(files, tmp_path):
 def test_names():
     assert subject_and_session("sub-07_ses-b_T2starw") == ("07", "b")
     assert subject_and_session("Ärztin 3 axial") == ("Ärztin 3 axial", "")
+
+
+def test_results_of_a_cohort_are_found_in_its_folder(files, tmp_path):
+    image, *_ = files
+    place = tmp_path / "out" / "sub-07" / "ses-b" / "anat"
+    place.mkdir(parents=True)
+    for path in tmp_path.glob(f"{STEM}_desc-cmb_*"):
+        path.rename(place / path.name)
+    assert len(read_case(image, results=tmp_path / "out").findings) == 3
+    with pytest.raises(InputError, match="no review and no result"):
+        read_case(image)

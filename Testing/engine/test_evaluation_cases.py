@@ -46,6 +46,19 @@ def test_maps_are_found_by_each_name(name, folders):
     assert len(read_case(found[0]).lesions.voxels) == 1
 
 
+def test_results_of_a_cohort_lie_by_subject_and_session(folders):
+    predictions, truth = folders
+    for place in ("sub-1/anat", "sub-2/ses-a/anat", "sub-2/ses-b/anat"):
+        (predictions / place).mkdir(parents=True)
+        predict(predictions / place, "_".join(place.split("/")[:-1]))
+    write_map(truth / "sub-2_ses-b.nii.gz", BOX)
+    found, left_out = find_cases(*folders)
+    assert [case.stem for case in found] == ["sub-2_ses-b"] and left_out == ("sub-1", "sub-2_ses-a")
+    predict(predictions / "sub-1/anat", "sub-2_ses-b")
+    with pytest.raises(InputError, match="two results of one name"):
+        find_cases(*folders)
+
+
 def test_scans_may_lie_beside_the_truth(folders):
     predict(folders[0], "a")
     write_map(folders[1] / "a.nii.gz", ((0, 20), (0, 20), (0, 6)))

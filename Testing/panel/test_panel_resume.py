@@ -9,6 +9,10 @@ from unittest import mock
 import numpy as np
 import slicer
 from CMBDetectionLib import findingsMarkups, reviewStore
+from CMBDetectionLib.volumeNodes import ijkToRas
+from microbleeds.cli import main
+from microbleeds.image_files import read_image
+from microbleeds.read_write import write_image
 from microbleeds.review_files import read_review
 from panelCase import PanelTestCase, column, findingsNode, makeVolume, verdicts
 
@@ -81,6 +85,27 @@ class ResumeTest(PanelTestCase):
         self.assertEqual(verdicts(findingsNode()), ["undecided"] * 3)
         panel.ui.redoButton.click()
         self.assertEqual(json.loads(self.sidecar.read_text())["findings"][0]["verdict"], "accepted")
+
+    def test_aReviewThatTheCommandHasImportedIsGoneOnWith(self):
+        theirs, volume = self.scans / "theirs.nii.gz", read_image(self.image).volume
+        self.assertLess(np.linalg.det(volume.affine[:3, :3]), 0, "Slicer loads its slices in reversed order")
+        outline = np.zeros(volume.shape, np.float32)
+        outline[4:7, 5:8, 2:4] = 1
+        write_image(theirs, volume.with_data(outline))
+        self.assertEqual(main(["import", str(self.image), str(theirs), "--progress", "none"]), 0)
+        place = volume.affine @ [5, 6, 2.5, 1]
+        panel = self.openAgain()
+        panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted"])
+        session = panel.review.session
+        np.testing.assert_allclose(session.item(1).position_ras, place[:3], atol=1e-3)
+        for _ in range(2):
+            voxels = np.argwhere(session.labels().data == 1)
+            matrix = ijkToRas(session.volumeNode)
+            np.testing.assert_allclose(matrix[:3, :3] @ voxels.mean(axis=0) + matrix[:3, 3], place[:3], atol=1e-3)
+            session.undo()
+            self.assertEqual(session.items, [])
+            session.redo()
 
     def test_aRenamedCopyIsTheSameScanOnlyWithItsSidecar(self):
         self.review(self.makePanel())
@@ -155,6 +180,23 @@ class ResumeTest(PanelTestCase):
         panel.ui.inputSelector.setCurrentNode(makeVolume("another name"))
         panel.ui.resumeButton.click()
         self.assertEqual(verdicts(findingsNode()), ["accepted", "undecided", "undecided"])
+
+    def test_ofTwoReviewsOfAScanTheLatestIsGoneOnWith(self):
+        volume = self.review(self.makePanel())
+        # as after a session on a saved scene, whose volume has no file
+        kept = self.reviews / reviewStore.digestOf(volume) / "scan_desc-cmb_review.json"
+        kept.parent.mkdir(parents=True)
+        shutil.copy(self.sidecar, kept)
+        older = json.loads(self.sidecar.read_text())
+        older["log"] = [{**event, "at": "2020-01-01T00:00:00+00:00"} for event in older["log"][:-1]]
+        self.sidecar.write_text(json.dumps(older))
+        before = self.sidecar.read_bytes()
+        panel = self.openAgain()
+        panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        panel.ui.undoButton.click()
+        self.assertEqual([finding.verdict for finding in read_review(kept).findings][1], "undecided")
+        self.assertEqual(self.sidecar.read_bytes(), before)
 
     def test_aDamagedFileWithTheSettingsIsLeftAloneToo(self):
         panel, volume = self.makePanel(), makeVolume("no file")

@@ -154,6 +154,22 @@ class WorkListTest(PanelTestCase):
         self.assertEqual(self.texts(1)[0], "✓ done")
         self.assertTrue((self.data / "one_desc-cmb_review.json").exists())
 
+    def test_resultsOfACohortAreTakenUp(self):
+        self.openList()
+        self.next()
+        self.waitForFindings()
+        self.waitForAhead(3)
+        self.panel.cleanup()
+        slicer.mrmlScene.Clear(0)
+        results = self.data / "derivatives" / "CMBDetection"
+        (results / "sub-one").mkdir()
+        (results / "one").rename(results / "sub-one" / "anat")
+        self.openList("slow")
+        self.next()
+        self.waitForFindings()
+        self.assertEqual(self.shown(), "one")
+        self.assertFalse((results / "one").exists(), "detected once more")
+
     def test_aFailedDetectionIsARowAndTheListGoesOn(self):
         self.openList("badInput")
         with self.assertLogs(level="ERROR"):

@@ -82,7 +82,7 @@ def find_scans(source: Path, wanted: Wanted) -> tuple[CohortScan, ...]:
     InputError
         If there is none, a label that is wanted does not occur, or two scans would have the same results.
     """
-    scans = [_scan_of(case) for case in find_cases(source)]
+    scans = [scan_of(case) for case in find_cases(source)]
     _check_keys(scans)
     for kind, labels, label_of in (("participant", wanted.participants, lambda scan: scan.subject),
                                    ("session", wanted.sessions, lambda scan: scan.session),
@@ -91,7 +91,8 @@ def find_scans(source: Path, wanted: Wanted) -> tuple[CohortScan, ...]:
     return tuple(scans)
 
 
-def _scan_of(case: Case) -> CohortScan:
+def scan_of(case: Case) -> CohortScan:
+    """Return a case of a work list as a scan of a cohort."""
     name = _SUFFIX.sub("", case.name)
     # the name of a case may be a path
     subject, session = subject_and_session(name.rpartition("/")[2])

@@ -14,7 +14,8 @@ import numpy as np
 from ..components import label_components
 from ..errors import InputError
 from ..findings import DetectionResult
-from ..image_files import IMAGE_SUFFIXES
+from ..image_files import FARTHEST_MM, IMAGE_SUFFIXES
+from ..ordinary_files import read_ordinary_text
 from ..outputs import FILE_NAMES, read_result
 from ..read_write import read_labels, read_on_grid, scan_stem
 from ..volume import Volume
@@ -25,6 +26,8 @@ MAP_NAMES = ("_desc-cmb_truth", "_desc-cmb_dseg", "_dseg")
 """What follows the stem in the name of a reference map, in order of preference; the bare stem comes last."""
 DEFAULT_DIAMETER_MM = 3.0
 """Of a point whose table gives no diameter: about the median of real microbleeds."""
+LARGEST_DIAMETER_MM = 100.0
+"""Of a point: a table that says more is in other units, or wrong."""
 MAX_MARKED_SHARE = 0.1
 """A map with a larger share of its voxels marked is an image or a brain mask."""
 
@@ -65,7 +68,7 @@ def find_cases(predictions: Path, truth: Path) -> tuple[tuple[CaseFiles, ...], t
     Parameters
     ----------
     predictions : Path
-        Folder of results.
+        Folder of results, or of a cohort's results.
     truth : Path
         Folder of maps (see `MAP_NAMES`; the first kind of name that occurs counts, so scans may lie beside them), or
         of one TSV or CSV table, or that table. A table has the columns ``subject`` (or ``stem``), ``R_mm``, ``A_mm``,
@@ -82,16 +85,19 @@ def find_cases(predictions: Path, truth: Path) -> tuple[tuple[CaseFiles, ...], t
     InputError
         If there are no results, no reference, or a reference without a result.
     """
-    labels = {path.name.removesuffix(RESULT_ENDING): path for path in sorted(predictions.glob("*" + RESULT_ENDING))}
+    found = sorted(predictions.glob("*" + RESULT_ENDING)) or sorted(predictions.glob("sub-*/**/anat/*" + RESULT_ENDING))
+    labels = {path.name.removesuffix(RESULT_ENDING): path for path in found}
     if not labels:
-        raise InputError(f"{predictions} holds no *{RESULT_ENDING}; name a folder written by cmbdetect detect.")
+        raise InputError(f"{predictions} holds no *{RESULT_ENDING}; name a folder that cmbdetect detect or cohort wrote.")
+    if len(labels) < len(found):
+        raise InputError(f"{predictions} holds two results of one name among its subjects; evaluate them one by one.")
     references = _references(truth, tuple(labels))
     cases = []
     for stem in filter(references.__contains__, labels):
         reference = references[stem]
         if isinstance(reference, Path) and reference.samefile(labels[stem]):
             raise InputError(f"{reference} is the result itself; name a folder with reference maps.")
-        findings = predictions / FILE_NAMES["findings"].format(stem)
+        findings = labels[stem].with_name(FILE_NAMES["findings"].format(stem))
         cases.append(CaseFiles(stem, labels[stem], findings if findings.exists() else None, reference))
     return tuple(cases), tuple(stem for stem in labels if stem not in references)
 
@@ -192,12 +198,13 @@ def _some(names: Sequence[str]) -> str:
 
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{table} cannot be read as a table ({error}).") from None
-    lines = text.splitlines()
-    delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
-    return list(csv.DictReader(lines, delimiter=delimiter))
+        lines = read_ordinary_text(table, "utf-8-sig").splitlines()
+        delimiter = next((mark for mark in "\t;," if lines and mark in lines[0]), ",")
+        return list(csv.DictReader(lines, delimiter=delimiter))
+    except OSError as error:
+        raise InputError(f"{table} cannot be opened ({error.strerror}); check the path.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} cannot be read as a table ({error}); save it as UTF-8 text.") from None
 
 
 def _subject_column(columns: Sequence[str]) -> str | None:
@@ -218,17 +225,27 @@ def _read_points(table: Path) -> tuple[Points, ...]:
         raise InputError(f"{table} is no table of points; it needs the columns subject, R_mm, A_mm and S_mm.")
     subjects: dict[str, list[tuple[float, ...]]] = {}
     for line, row in enumerate(rows, 2):
+        if None in row:
+            raise InputError(f"{table}, line {line}, has more cells than the header; correct it.")
         points = subjects.setdefault(row[column], [])
         values = [row[name] or "" for name in ("R_mm", "A_mm", "S_mm")]
         if not any(values):
             continue
-        try:
-            point = (*map(float, values), float(row.get("equivalent_diameter_mm") or DEFAULT_DIAMETER_MM))
-        except ValueError:
-            raise InputError(f"{table}, line {line}: {', '.join(values)} are not coordinates in mm.") from None
-        points.append(point)
+        diameter = row.get("equivalent_diameter_mm") or str(DEFAULT_DIAMETER_MM)
+        if not all(_is_number(value, -FARTHEST_MM, FARTHEST_MM) for value in values):
+            raise InputError(f"{table}, line {line}: {', '.join(values)} are not coordinates in mm.")
+        if not _is_number(diameter, 1e-3, LARGEST_DIAMETER_MM):
+            raise InputError(f"{table}, line {line}: {diameter} is no diameter in mm.")
+        points.append(tuple(map(float, (*values, diameter))))
     arrays = {subject: np.reshape(points, (-1, 4)).astype(float) for subject, points in subjects.items()}
     return tuple(Points(table, subject, array[:, :3], array[:, 3]) for subject, array in arrays.items())
+
+
+def _is_number(text: str, least: float, most: float) -> bool:
+    try:
+        return least <= float(text) <= most
+    except ValueError:
+        return False
 
 
 def _point_lesions(points: Points, grid: Volume, labels: Path) -> Lesions:
