@@ -2,10 +2,11 @@
 
     python Testing/read_sample.py [--pictures DIR] [--slicer SLICER]
 
-Ten findings are judged, one is added, two actions are undone, the process is killed; a second one goes on where the
-first stopped and ends the reading. Exit code 0 if every count on the way is as it must be. ``--slicer`` uses a real
-Slicer (keys are then pressed by ``xdotool``) instead of the headless one; ``--pictures`` keeps a picture of each state,
-as README shows them (the repository's: ``--pictures Resources/Screenshots``).
+Ten findings are judged by a reader who knows the truth of the simulated scan; one is added, two actions are undone, the
+process is killed; a second one goes on where the first stopped and ends the reading. Exit code 0 if every count on the
+way is as it must be. ``--slicer`` uses a real Slicer instead of the headless one (keys are then pressed by
+``xdotool``); ``--pictures`` keeps a picture of each state, as README shows them (the repository's: ``--pictures
+Resources/Screenshots``).
 """
 
 import argparse
@@ -23,6 +24,10 @@ SAMPLE = ROOT / "CMBDetection" / "Resources" / "Sample" / "simulated_T2star.nii.
 TRUTH = SAMPLE.with_name("simulated_T2star_desc-cmb_truth.nii.gz")
 PART, FOLDER, PICTURES = "READING_PART", "READING_FOLDER", "READING_PICTURES"
 DETECTION_SECONDS, FINDINGS = 300, 10
+NEAR_MM = 5
+"""A finding nearer to the centre of a microbleed of the truth is that microbleed."""
+MINERALISED = ("basal ganglia", "thalamus", "brainstem", "cerebellum")
+"""Regions whose nuclei are full of iron; elsewhere what is no microbleed is said to be a vessel."""
 
 
 # Outside of Slicer
@@ -133,13 +138,49 @@ class Reading:
         place = voxel_to_ras(volumeOf(self.session.volumeNode), voxel)
         self.slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode").SetCrosshairRAS(*place)
 
-    def expect(self, accepted, possible, rejected, undecided):
-        """Compare the counts of the panel with what they must be."""
+    def truth(self):
+        """Return the microbleeds of the simulated scan as arrays (n, 3) of voxels (i, j, k)."""
+        import numpy as np
+        from CMBDetectionLib.findingsOutline import readRegions
+
+        labels = readRegions(self.session.volumeNode, TRUTH, {number: number for number in range(1, 100)})
+        found = (np.argwhere(labels == number)[:, ::-1] for number in range(1, int(labels.max()) + 1))
+        return [voxels for voxels in found if len(voxels)]
+
+    def areTrue(self):
+        """Return by the id of a finding whether it is a microbleed of the truth."""
+        import numpy as np
+
+        centres = np.array([self.rasOf(voxels.mean(axis=0)) for voxels in self.truth()])
+        return {item.id: bool(np.linalg.norm(centres - item.position_ras, axis=1).min() < NEAR_MM)
+                for item in self.session.items}
+
+    def rasOf(self, voxel):
+        """Return the place of a voxel (i, j, k) of the scan, RAS mm."""
+        from CMBDetectionLib.volumeNodes import volumeOf
+        from microbleeds.geometry import voxel_to_ras
+
+        return voxel_to_ras(volumeOf(self.session.volumeNode), voxel)
+
+    def judge(self, number, withReason=True):
+        """Press the keys of a verdict on the current finding: what the truth says."""
+        assert self.session.current == number, f"{self.session.current} is shown instead of {number}"
+        if self.areTrue()[number]:
+            self.press("A")
+            return
+        place = self.session.places().get(number)
+        self.press("X", *(("3" if place is not None and place.region in MINERALISED else "1",) if withReason else ()))
+
+    def expect(self, judged, possible, added=0):
+        """Compare the counts of the panel with what they must be once these findings are judged."""
+        true = self.areTrue()
+        accepted = sum(true[number] for number in judged) + added
         many = f" ({possible} possible)" if possible else ""
-        wanted = f"{accepted} accepted{many}, {rejected} rejected, {undecided} open"
+        wanted = f"{accepted} accepted{many}, {len(judged) + added - accepted} rejected, {FINDINGS - len(judged)} open"
         told = self.panel.ui.summaryLabel.text
         assert told.endswith(wanted), f"the panel says {told!r}, expected {wanted!r}"
         print(f"  {told}", flush=True)
+        return accepted
 
 
 def _window(slicer, panel):
@@ -160,42 +201,49 @@ def read(reading):
     assert len(probabilities) > FINDINGS, f"only {len(probabilities)} candidates"
     reading.session.setThreshold((probabilities[FINDINGS - 1] + probabilities[FINDINGS]) / 2)
     ui.findingsTable.selectRow(0)
-    reading.expect(0, 0, 0, 10)
+    reading.expect([], 0)
     reading.picture("2-detected")
-    reading.press("A", "A", "O", "A")
-    reading.expect(3, 1, 0, 7)
-    reading.press("X", "1")
+    order, skipped = reading.numbers(), 6
+    for number in order[:4]:
+        reading.judge(number)
+    reading.expect(order[:4], 0)
+    ui.findingsTable.selectRow(2)
+    reading.press("O")
+    ui.findingsTable.selectRow(4)
+    reading.expect(order[:4], 1)
     reading.picture("3-verdicts")
     reading.press("J")
     reading.picture("4-probe")
-    reading.press("J", "X", "2", "A", "S", "A", "X", "A")
-    reading.expect(6, 1, 3, 1)
-    reading.pointAt(_missed(reading.session))
+    reading.press("J")
+    for place in range(4, FINDINGS):
+        if place == skipped:
+            reading.press("S")
+        else:
+            # the last action is undone below, and must be the verdict itself
+            reading.judge(order[place], withReason=place < FINDINGS - 1)
+    judged = order[:skipped] + order[skipped + 1:]
+    reading.expect(judged, 1)
+    reading.pointAt(_missed(reading))
     reading.press("I")
-    reading.expect(7, 1, 3, 1)
+    reading.expect(judged, 1, added=1)
     reading.picture("5-added")
     reading.press("Z", "Z")
-    reading.expect(5, 1, 3, 2)
+    reading.expect(judged[:-1], 1)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _missed(session):
+def _missed(reading):
     """Return the voxel (i, j, k) of a simulated microbleed that is not on screen, of several the largest."""
     import numpy as np
-    from CMBDetectionLib.findingsOutline import readRegions
     from CMBDetectionLib.volumeNodes import volumeOf
-    from microbleeds.geometry import voxel_to_ras
 
-    volume = volumeOf(session.volumeNode)
-    truth = readRegions(session.volumeNode, TRUTH, {number: number for number in range(1, 100)})
+    data = volumeOf(reading.session.volumeNode).data
     best = (0, None)
-    for number in range(1, int(truth.max()) + 1):
-        voxels = np.argwhere(truth == number)[:, ::-1]
-        centre = voxels[np.argmin(volume.data[tuple(voxels.T)])] if len(voxels) else None
-        away = [np.linalg.norm(voxel_to_ras(volume, centre) - item.position_ras) for item in session.items] if len(
-            voxels) else [0]
-        if min(away) > 5:
-            best = max(best, (len(voxels), tuple(centre.tolist())))
+    for voxels in reading.truth():
+        darkest = voxels[np.argmin(data[tuple(voxels.T)])]
+        away = [np.linalg.norm(reading.rasOf(darkest) - item.position_ras) for item in reading.session.items]
+        if min(away) > NEAR_MM:
+            best = max(best, (len(voxels), tuple(darkest.tolist())))
     return best[1]
 
 
@@ -209,12 +257,14 @@ def goOn(reading):
     reading.picture("6-resume")
     ui.resumeButton.click()
     assert reading.session.current == reading.numbers()[9], "not at the finding where the first reading stopped"
-    reading.expect(5, 1, 3, 2)
+    order, skipped = reading.numbers()[:FINDINGS], 6
+    judged = order[:skipped] + order[skipped + 1:]
+    reading.expect(judged[:-1], 1)
     reading.press("Y", "Y")
-    reading.expect(7, 1, 3, 1)
-    ui.findingsTable.selectRow(6)
-    reading.press("A")
-    reading.expect(8, 1, 3, 0)
+    reading.expect(judged, 1, added=1)
+    ui.findingsTable.selectRow(skipped)
+    reading.judge(order[skipped])
+    accepted = reading.expect(order, 1, added=1)
     ui.tabs.setCurrentWidget(ui.settingsTab)
     ui.logButton.click()
     reading.picture("7-keys")
@@ -223,7 +273,8 @@ def goOn(reading):
     reading.picture("8-cases")
     review = read_review(reading.folder / "simulated_T2star_desc-cmb_review.json")
     verdicts = [finding.verdict for finding in review.findings]
-    assert (verdicts.count("accepted"), verdicts.count("rejected"), len(verdicts)) == (8, 3, 11), verdicts
+    assert (verdicts.count("accepted"), len(verdicts)) == (accepted, FINDINGS + 1), verdicts
+    assert "undecided" not in verdicts, verdicts
     assert sum(finding.added_by_reader for finding in review.findings) == 1
     log = (reading.folder / "simulated_T2star_desc-cmb_log.tsv").read_text(encoding="utf-8").splitlines()
     actions = [line.split("\t")[2] for line in log[1:]]

@@ -1,7 +1,7 @@
 """The findings table: a view of the review, row = item; it stores nothing."""
 
 import qt
-from microbleeds.review_files import ACCEPTED, REJECTED
+from microbleeds.review_files import ACCEPTED, POSSIBLE, REJECTED
 from slicer.i18n import tr as _
 
 from . import findingsMarkups
@@ -50,7 +50,8 @@ def selectedNumber(table) -> int:
 
 
 def _fillRow(table, row, item, positionRas, place):
-    statusTexts = {ACCEPTED: _("✓ accepted"), REJECTED: _("✗ rejected")}
+    statusTexts = {ACCEPTED: _("✓ possible") if item.certainty == POSSIBLE else _("✓ accepted"),
+                   REJECTED: _("✗ rejected")}
     texts = (str(item.id), _number(item.probability, 2), _number(item.diameter_mm or None, 1),
              placeText(place) if place else _positionText(positionRas), statusTexts.get(item.verdict, _("open")))
     for column, text in enumerate(texts):

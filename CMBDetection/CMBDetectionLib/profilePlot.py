@@ -1,6 +1,7 @@
 """Three small plots of the values along lines through a finding."""
 
 import qt
+from slicer.i18n import tr as _
 
 _AS_IN_THE_VIEWS = ("R", "A", "I")
 """Where a profile begins, at the left: the patient's right as in axial views, and the front as in sagittal ones."""
@@ -48,4 +49,7 @@ def _drawOne(painter, profile, box, scale, reach):
     painter.drawText(left, baseline, first)
     painter.drawText(left + width - 8, baseline, last)
     # the scales are the same for all three
-    painter.drawText(middle - 26, baseline, f"{low:.3g} – {high:.3g}" if first == "A" else f"±{reach:.0f} mm")
+    if first == "A":
+        painter.drawText(middle - 44, baseline, _("signal {low:.3g}–{high:.3g}").format(low=low, high=high))
+    else:
+        painter.drawText(middle - 26, baseline, _("±{reach:.0f} mm").format(reach=reach))

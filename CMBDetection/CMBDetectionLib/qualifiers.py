@@ -50,7 +50,8 @@ class Qualifiers:
     def update(self):
         """Show what was said about the finding."""
         item, ui = self._item(), self.ui
-        ui.qualifiedLabel.setText(f"{item.id} {'✓' if item.verdict == ACCEPTED else '✗'}" if item else "–")
+        ui.qualifiedLabel.setText(_("No. {number} {sign}").format(
+            number=item.id, sign="✓" if item.verdict == ACCEPTED else "✗") if item else "–")
         ui.certaintyCombo.setEnabled(item is not None)
         ui.commentEdit.setEnabled(item is not None)
         ui.regionCombo.setEnabled(item is not None)

@@ -77,7 +77,7 @@ class KeysTest(PanelTestCase):
         items = self.items()
         self.assertEqual((items[1].mimic_kind, items[1].certainty), ("vessel", "possible"))
         self.assertEqual((items[2].mimic_kind, items[2].certainty), ("", "definite"))
-        self.assertEqual(self.panel.ui.qualifiedLabel.text, "2 ✓")
+        self.assertEqual(self.panel.ui.qualifiedLabel.text, "No. 2 ✓")
         self.press("5")
         self.assertIn("rejected", self.panel.ui.messageLabel.text)
         self.assertEqual(self.items()[2].mimic_kind, "")
