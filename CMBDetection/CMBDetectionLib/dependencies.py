@@ -12,7 +12,7 @@ import logging
 import slicer
 from slicer.i18n import tr as _
 
-_TORCH_VERSIONS = ">=2.3"
+_TORCH_VERSIONS = ">=2.6"
 _REQUIREMENTS = {"highdicom": "highdicom>=0.27", "reportlab": "reportlab>=4.2"}
 _NEEDS_BUNDLED = {"highdicom": ("pydicom", 3)}
 """What a package needs of one that Slicer comes with: the oldest major version. Slicer 5.10 has pydicom 2.4."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InputError, MicrobleedError, ModelError, SettingsError
-from .progress import Reporter
+from .errors import FaultList, InputError, MicrobleedError, ModelError, SettingsError
+from .progress import Reporter, printable
 
 if TYPE_CHECKING:
     from .pipeline import Detection
@@ -27,6 +27,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
                     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Read by torch, numpy and SimpleITK when they are first imported."""
 
+_LONGEST = 1000
+"""Characters of a line about an error."""
 _READ_SHARE, _DETECT_SHARE = 0.02, 0.95
 """Shares of the progress of a scan; writing has the rest."""
 
@@ -84,19 +86,26 @@ def explain(error: Exception) -> tuple[str, str, int]:
     """Return the kind of an error (see `progress.Reporter.error`), a sentence for the user, and the exit code."""
     if isinstance(error, MicrobleedError):
         kinds = {InputError: "input", ModelError: "model", SettingsError: "settings"}
-        return kinds.get(type(error), "input"), str(error), BAD_INPUT
+        lines = str(error).splitlines() if isinstance(error, FaultList) else [str(error)]
+        return kinds.get(type(error), "input"), "\n".join(map(_line, lines)), BAD_INPUT
     if out_of_cuda_memory(error):
         return "cuda_memory", "The graphics card has too little free memory; use --device cpu.", OUR_FAULT
     if isinstance(error, MemoryError) or _allocation_failed(error):
         return "memory", "There is too little free memory for this scan; close other programs or use a machine " \
                          "with more memory.", OUR_FAULT
     if isinstance(error, OSError) and error.errno is not None:
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{_line(str(error.filename))}: " if error.filename else ""
         advice = "free some space" if error.errno == errno.ENOSPC else "check the path and its rights"
         return "input", f"{place}{error.strerror}; {advice}.", BAD_INPUT
     detail = " ".join(f"{type(error).__name__}: {error}".split())
     return "internal", f"This is our fault, not yours ({detail}); run it with --debug and report what it prints.", \
         OUR_FAULT
+
+
+def _line(text: str) -> str:
+    """Return a text in one line, and short, whatever it quotes from a file; the end says what to do."""
+    cut = text if len(text) <= _LONGEST else f"{text[:_LONGEST * 2 // 3]} ... {text[-_LONGEST // 3:]}"
+    return printable(cut)
 
 
 def out_of_cuda_memory(error: Exception) -> bool:
@@ -133,6 +142,9 @@ def make_folder(folder: Path) -> None:
     InputError
         If they cannot.
     """
+    from .image_files import require_readable_name
+
+    require_readable_name(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -175,9 +187,11 @@ def detect_in(image: str, model: "Model", job: Job, reporter: Reporter) -> "tupl
 
 
 def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter) -> None:
-    from .outputs import write_result
+    from .outputs import require_short_name, write_result
+    from .read_write import scan_stem
     from .report import report_html
 
+    require_short_name(scan_stem(image), job.folder)
     scan, detection = detect_in(image, model, job, reporter)
     files = write_result(detection.result, detection.labels, scan.volume, scan.stem, job.folder,
                          report_html(detection.result, scan.volume))

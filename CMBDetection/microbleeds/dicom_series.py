@@ -1,5 +1,6 @@
 """The folder of one DICOM series with SimpleITK (GDCM): one image per file, all of one orientation, none missing."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -11,11 +12,28 @@ import SimpleITK as sitk
 
 from .errors import InputError
 from .geometry import voxel_to_ras
-from .image_files import GRID_TOLERANCE_MM, LPS_TO_RAS, ReadImage, damaged, silence, too_many_values, volume_from_itk
+from .image_files import (
+    GRID_TOLERANCE_MM,
+    LPS_TO_RAS,
+    ReadImage,
+    check_size,
+    damaged,
+    require_readable_name,
+    silence,
+    too_many_values,
+    volume_from_itk,
+)
+from .ordinary_files import require_ordinary
 from .volume import Volume
 
 _TEXT_TAGS = {"0008|0060": "modality", "0008|0008": "image_type", "0008|103e": "series_description",
               "0018|1030": "protocol_name", "0018|0024": "sequence_name"}
+_META_BYTES = 1024
+"""At the beginning of a file, with how it is encoded."""
+_TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+)", re.DOTALL)
+_PIXELS = {b"1.2.840.10008.1.2": b"\xe0\x7f\x10\0", b"1.2.840.10008.1.2.1": b"\xe0\x7f\x10\0",
+           b"1.2.840.10008.1.2.2": b"\x7f\xe0\0\x10"}
+"""The tag of the pixels as it stands in the file, by each transfer syntax without compression."""
 _NUMBER_TAGS = {"0018|0081": "echo_time_ms", "0018|0087": "field_strength_t"}
 
 
@@ -28,6 +46,8 @@ def read_series(folder: Path) -> ReadImage:
         If there is no series or more than one, or it is not one complete volume of grey values.
     """
     name = Path(os.path.abspath(folder)).name
+    require_readable_name(folder)
+    _check_folder(folder)
     series = _find_series(folder)
     if not series:
         raise InputError(f"{name} holds no DICOM images; give an image file or the folder of one DICOM series.")
@@ -40,13 +60,28 @@ def read_series(folder: Path) -> ReadImage:
         raise InputError(f"{name} holds a single DICOM file; give the folder of the whole series, or convert a "
                          "multi-frame file to NIfTI first.")
     headers = [_header(file) for file in files]
+    _check_geometry(headers, name)
     positions = _positions(headers, name)
     _check_same_stack(headers, positions, name)
+    check_size((*headers[0].GetSize()[:2], len(files)), name)
     volume = _read_voxels(files, name)
     expected = voxel_to_ras(volume, [(0, 0, k) for k in range(len(files))])
-    if _count_files(folder, headers[0]) > len(files) or np.abs(expected - positions).max() > GRID_TOLERANCE_MM:
+    complete = all(map(_has_all_pixels, files, headers)) and _count_files(folder, headers[0]) <= len(files)
+    if not complete or np.abs(expected - positions).max() > GRID_TOLERANCE_MM:
         raise InputError(f"{name} lacks slices, or has damaged or unevenly spaced ones; export the series again.")
     return ReadImage(volume, tuple(map(Path, files)), _tags(headers[0]))
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder, or something in it, that cannot be read: GDCM says nothing, and waits for pipes for ever."""
+    try:
+        for path in folder.iterdir():
+            if path.exists() and not path.is_dir():
+                require_ordinary(path)
+                open(path, "rb").close()
+    except OSError as error:
+        raise InputError(f"{error.filename} in the DICOM folder {folder} cannot be read ({error.strerror}); check it "
+                         "and its rights.") from None
 
 
 def _find_series(folder: Path) -> list[Sequence[str]]:
@@ -80,14 +115,33 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE) is not None
 
 
+def _check_geometry(headers: Sequence[sitk.ImageFileReader], name: str) -> None:
+    """Refuse images without the size of a pixel or the directions of rows and columns, for which ITK takes others."""
+    for header in headers:
+        sides, directions = (_numbers(header, tag) for tag in ("0028|0030", "0020|0037"))
+        if sides.shape != (2,) or not (sides > 0).all():
+            raise InputError(f"{name} holds images without the size of a pixel; give the series as the scanner made "
+                             "it.")
+        if directions.shape != (6,) or not np.allclose(np.linalg.norm(directions.reshape(2, 3), axis=1), 1, atol=0.01):
+            raise InputError(f"{name} holds images without an orientation in space; give the series as the scanner "
+                             "made it.")
+
+
+def _numbers(header: sitk.ImageFileReader, tag: str) -> np.ndarray:
+    """Return the numbers of a tag, none if it is missing or holds anything else."""
+    try:
+        numbers = np.array(header.GetMetaData(tag).strip("\0 ").split("\\"), float)
+    except (RuntimeError, ValueError):
+        return np.array([])
+    return numbers if np.isfinite(numbers).all() else np.array([])
+
+
 def _positions(headers: Sequence[sitk.ImageFileReader], name: str) -> np.ndarray:
     """Return where the first voxel of each slice lies, (n, 3) RAS mm."""
-    try:
-        positions_lps = [header.GetMetaData("0020|0032").split("\\") for header in headers]
-    except RuntimeError:
-        raise InputError(f"{name} holds images without a position in space; give the series as the scanner made "
-                         "it.") from None
-    return np.array(positions_lps, dtype=float) @ LPS_TO_RAS[:3, :3]
+    positions_lps = [_numbers(header, "0020|0032") for header in headers]
+    if any(position.shape != (3,) for position in positions_lps):
+        raise InputError(f"{name} holds images without a position in space; give the series as the scanner made it.")
+    return np.array(positions_lps) @ LPS_TO_RAS[:3, :3]
 
 
 def _check_same_stack(headers: Sequence[sitk.ImageFileReader], positions: np.ndarray, name: str) -> None:
@@ -116,6 +170,21 @@ def _read_voxels(files: Sequence[str], name: str) -> Volume:
     return volume_from_itk(sitk.Cast(image, sitk.sitkFloat32))
 
 
+def _has_all_pixels(file: str, header: sitk.ImageFileReader) -> bool:
+    """Whether there are as many bytes behind the mark of the pixels as the header asks for; GDCM reads on.
+
+    Compressed ones are not judged.
+    """
+    content = Path(file).read_bytes()
+    syntax = _TRANSFER_SYNTAX.search(content[:_META_BYTES])
+    mark = _PIXELS.get(syntax[1] if syntax else b"")
+    bits = header.GetMetaData("0028|0100").strip() if header.HasMetaDataKey("0028|0100") else ""
+    if mark is None or not bits.isdecimal():
+        return True
+    expected = math.prod(header.GetSize()) * header.GetNumberOfComponents() * int(bits) // 8
+    return len(content) - content.find(mark) - len(mark) >= expected
+
+
 def _count_files(folder: Path, like: sitk.ImageFileReader) -> int:
     """Return how many files say that they are such DICOM images; GDCM leaves out damaged ones without a word."""
     kind = like.GetMetaData("0008|0016").strip("\0 ").encode() if like.HasMetaDataKey("0008|0016") else b""
@@ -123,6 +192,6 @@ def _count_files(folder: Path, like: sitk.ImageFileReader) -> int:
     for path in folder.iterdir():
         if path.is_file():
             with open(path, "rb") as file:
-                start = file.read(1024)
+                start = file.read(_META_BYTES)
             count += start[128:132] == b"DICM" and kind in start
     return count

@@ -9,6 +9,10 @@ class InputError(MicrobleedError):
     """An image, mask or table that cannot be used as it is."""
 
 
+class FaultList(InputError):
+    """Several faults at once: a sentence, and a line for each."""
+
+
 class ModelError(MicrobleedError):
     """A model folder that is missing, damaged or not what its card says."""
 

@@ -5,7 +5,6 @@ on Windows and ``~/.local/share/cmbdetect/models`` elsewhere. It is not part of 
 Nothing here needs torch: the panel lists models too.
 """
 
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelError
+from .ordinary_files import parse_json, read_ordinary_text
 from .resources import resource_path
 
 CARD = "model.json"
@@ -26,7 +26,7 @@ DETECTION = "detection"
 """Value of ``kind`` in the card of a model that `detect` can use."""
 DEFAULT_ARCHITECTURE = "microbleeds"
 """Value of ``architecture`` in a card that has none."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ def installed_models() -> tuple[InstalledModel, ...]:
 
 
 def _models_in(folder: Path, is_bundled: bool) -> list[InstalledModel]:
-    cards = sorted(folder.glob(f"*/{CARD}"))
+    try:
+        cards = sorted(folder.glob(f"*/{CARD}"))
+    except OSError:
+        # somebody else's, as in a container with another's home
+        return []
     return [InstalledModel(card.parent, is_bundled) for card in cards if not card.parent.name.startswith(".")]
 
 
@@ -104,7 +108,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / CARD
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = parse_json(read_ordinary_text(path))
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
     except ValueError as error:
@@ -124,7 +128,8 @@ def new_user_model(name: str) -> Iterator[Path]:
         If the name is not one, or taken, or the user's folder cannot be written to.
     """
     if not _NAME.fullmatch(name):
-        raise ModelError(f"{name!r} cannot be the name of a model; use letters, digits, '.', '_' and '-' with --name.")
+        raise ModelError(f"{name!r} cannot be the name of a model; use letters, digits, '.', '_' and '-', 100 at most, "
+                         "with --name.")
     if any(model.name == name for model in installed_models()) or (user_models_folder() / name).exists():
         raise ModelError(f"There is a model {name} already; choose another name with --name, or remove it first.")
     target = user_models_folder() / name

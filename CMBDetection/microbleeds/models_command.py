@@ -141,11 +141,13 @@ def _import_folder(paths: Sequence[Path], name: str | None) -> Path:
     if card.get("kind") != DETECTION:
         raise ModelError(f"{paths[0]} holds no detection model; choose another folder.")
     _load(InstalledModel(paths[0], False))
-    name = name or str(card["name"])
+    name = str(card["name"]) if name is None else name
     with new_user_model(name) as folder:
-        for entry in card["files"].values():
+        # those that were checked; a card may name others, wherever they lie
+        files = {part: card["files"][part] for part in ("detector", "student")}
+        for entry in files.values():
             shutil.copyfile(paths[0] / entry["file"], folder / entry["file"])
-        write_json(folder / CARD, {**card, "name": name, "title": str(card.get("title", name)).replace(
+        write_json(folder / CARD, {**card, "files": files, "name": name, "title": str(card.get("title", name)).replace(
             str(card["name"]), name)})
     return user_models_folder() / name
 

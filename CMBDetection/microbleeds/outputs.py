@@ -6,6 +6,7 @@ Its schema is documented in ``Resources/findings-schema.md`` of the repository.
 import csv
 import io
 import json
+import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from .volume import Volume
 SCHEMA_VERSION = "1.2"
 """The first number changes when a reader of the old files would misread the new ones."""
 
+_USUAL_NAME_BYTES = 255
 FILE_NAMES = {"findings": "{}_desc-cmb_findings.json", "table": "{}_desc-cmb_findings.tsv",
               "labels": "{}_desc-cmb_dseg.nii.gz", "markups": "{}_desc-cmb_markups.mrk.json",
               "report": "{}_desc-cmb_report.html"}
@@ -31,6 +33,23 @@ TABLE_COLUMNS = ("id", "R_mm", "A_mm", "S_mm", "probability", "detector_probabil
                  "box_min_R_mm", "box_min_A_mm", "box_min_S_mm", "box_max_R_mm", "box_max_A_mm", "box_max_S_mm",
                  "minimum", "minimum_R_mm", "minimum_A_mm", "minimum_S_mm",
                  "maximum", "maximum_R_mm", "maximum_A_mm", "maximum_S_mm", "region", "side", "region_confidence")
+
+
+def require_short_name(stem: str, folder: Path) -> None:
+    """Refuse a scan whose results would have longer names than the file system of a folder, which exists, allows.
+
+    Raises
+    ------
+    InputError
+    """
+    longest = max((name.format(stem) for name in FILE_NAMES.values()), key=len)
+    try:
+        most = os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):
+        most = _USUAL_NAME_BYTES
+    if len(os.fsencode(longest)) > most:
+        raise InputError(f"{stem} is too long a name: its results would have names of {len(os.fsencode(longest))} "
+                         f"bytes and {most} are allowed there; rename the scan.")
 
 
 def write_result(result: DetectionResult, labels: Volume, scan_volume: Volume, stem: str, folder: Path,
@@ -204,6 +223,12 @@ def _position(values: list[float]) -> tuple[float, float, float]:
 
 def _provenance_from_json(content: dict[str, Any]) -> Provenance:
     values = {field.name: content[field.name] for field in fields(Provenance)}
+    for name, kind in (("input_name", str), ("input_sha256", str), ("modality", str), ("model_name", str),
+                       ("model_sha256", str), ("parameters", dict), ("versions", dict), ("seconds", dict)):
+        if not isinstance(values[name], kind):
+            raise TypeError(f"{name} is {values[name]!r}")
+    if not all(isinstance(part, dict) for part in values["parameters"].values()):
+        raise TypeError("parameters are not grouped by step")
     return Provenance(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 

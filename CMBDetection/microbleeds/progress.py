@@ -4,6 +4,7 @@ Results go to standard output; the bar, warnings and errors for people go to sta
 """
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -11,6 +12,19 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 BAR_WIDTH = 24
+_NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Line ends and other orders to a terminal, marks that turn the text around, and halves of characters."""
+
+
+def printable(text: str) -> str:
+    """Return a text in one line, with what cannot be shown as escapes; names of files may hold anything.
+
+    Examples
+    --------
+    >>> printable("line\\nfeed")
+    'line\\\\nfeed'
+    """
+    return _NOT_SHOWN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
 
 
 class Reporter(Protocol):
@@ -68,11 +82,12 @@ class Plain:
         pass
 
     def warning(self, image: str, message: str) -> None:
-        print(f"{_name(image)}: warning: {message}", file=self._err, flush=True)
+        print(f"{_name(image)}: warning: {printable(message)}", file=self._err, flush=True)
 
     def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
         noun = "microbleed" if findings == 1 else "microbleeds"
-        print(f"{_name(image)}: {findings} {noun} found; report: {files['report']}", file=self._out, flush=True)
+        report = printable(str(files["report"]))
+        print(f"{_name(image)}: {findings} {noun} found; report: {report}", file=self._out, flush=True)
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         where = f"{_name(image)}: " if image else ""
@@ -131,4 +146,4 @@ def make_reporter(kind: str) -> Reporter:
 
 
 def _name(image: str) -> str:
-    return Path(image).name or image
+    return printable(Path(image).name or image)

@@ -19,7 +19,8 @@ import SimpleITK as sitk
 from .dicom_series import read_series
 from .errors import InputError
 from .geometry import from_canonical, to_canonical
-from .image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES, LPS_TO_RAS, read_image, silence
+from .image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES, LPS_TO_RAS, read_image, require_readable_name, silence
+from .ordinary_files import parse_json, read_ordinary_text
 from .volume import Volume
 
 MIN_IN_PLANE_VOXELS = 16
@@ -28,6 +29,10 @@ MAX_SLICE_MM = 10.0
 MIN_DISTINCT_VALUES = 10
 """An image with fewer is a mask or a label map."""
 
+_LARGEST_VALUE, _SMALLEST_RANGE = 1e30, 1e-30
+"""Beyond, the arithmetic of float32 ends."""
+LARGEST_LABEL = 2**30
+"""float32 rounds larger ones beyond int32."""
 _SLAB_RATIO = 1.2
 """Slices are told by their thickness if it is this many times the in-plane voxel size, else by their small number."""
 _AIR = -900
@@ -140,6 +145,8 @@ def read_labels(path: str | Path) -> Volume:
     labels = np.rint(volume.data)
     if not np.allclose(labels, volume.data, rtol=0, atol=1e-3):
         raise InputError(f"{Path(path).name} holds values that are not whole numbers; give a label map.")
+    if np.abs(labels).max() > LARGEST_LABEL:
+        raise InputError(f"{Path(path).name} holds values of more than {LARGEST_LABEL}; give a label map.")
     return volume.with_data(labels.astype(np.int32))
 
 
@@ -187,7 +194,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, atomically."""
     with atomic_path(Path(path)) as staged:
-        staged.write_text(text, encoding="utf-8", newline="\n")
+        # half a character, as names of files and JSON may hold, stays as its escape, which JSON reads back
+        staged.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def files_sha256(files: Sequence[Path]) -> str:
@@ -213,7 +221,7 @@ def read_json(path: Path, remedy: str) -> Any:
         If it cannot be opened, or is not JSON; then `remedy` says what to do.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_ordinary_text(path))
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
     except ValueError:
@@ -230,6 +238,7 @@ def write_image(path: Path, volume: Volume, header: Mapping[str, str] = MappingP
 
     `header` are fields of a NRRD file.
     """
+    require_readable_name(Path(path))
     affine_lps = LPS_TO_RAS @ volume.affine
     image = sitk.GetImageFromArray(np.ascontiguousarray(volume.data.T))
     image.SetSpacing(volume.spacing.tolist())
@@ -254,7 +263,7 @@ def _read_sidecar(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the JSON object beside an image or a DICOM folder, empty if there is none, and warnings."""
     sidecar = Path(os.path.abspath(path)).with_name(f"{scan_stem(path)}.json")
     try:
-        content = json.loads(sidecar.read_text(encoding="utf-8"))
+        content = parse_json(read_ordinary_text(sidecar))
     except FileNotFoundError:
         return {}, []
     except (OSError, ValueError):
@@ -270,7 +279,7 @@ def _sidecar_metadata(sidecar: dict[str, Any]) -> dict[str, Any]:
     if isinstance(sidecar.get("ImageType"), list):
         metadata["image_type"] = "\\".join(map(str, sidecar["ImageType"]))
     for name, key, factor in (("EchoTime", "echo_time_ms", 1000), ("MagneticFieldStrength", "field_strength_t", 1)):
-        if isinstance(sidecar.get(name), int | float):
+        if type(sidecar.get(name)) in (int, float) and 0 < sidecar[name] < np.inf:
             metadata[key] = sidecar[name] * factor
     return metadata
 
@@ -300,6 +309,8 @@ def _check_values(data: np.ndarray, name: str) -> tuple[np.ndarray, list[str]]:
     low, high = float(data.min()), float(data.max())
     if low == high:
         raise InputError(f"{name} is constant (every voxel is {low:g}); export it again.")
+    if max(-low, high) > _LARGEST_VALUE or high - low < _SMALLEST_RANGE:
+        raise InputError(f"{name} holds values from {low:.3g} to {high:.3g}, which no MR image has; export it again.")
     # a few thousand voxels are enough to clear nearly every image
     if len(np.unique(data[::7, ::7, ::7])) < MIN_DISTINCT_VALUES and len(np.unique(data)) < MIN_DISTINCT_VALUES:
         raise InputError(f"{name} looks like a mask or label map (fewer than {MIN_DISTINCT_VALUES} different values); "

@@ -19,7 +19,8 @@ from .errors import ModelError
 from .model_folders import CARD, DETECTION, new_user_model
 from .read_write import write_json
 from .reference_networks import ReferenceDetector, ReferenceStudent
-from .weights import REFERENCE, load_model
+from .weight_files import load_content, read_content, require_plain
+from .weights import REFERENCE, load_model, outline
 
 _NETWORKS: dict[str, type[nn.Module]] = {"detector": ReferenceDetector, "student": ReferenceStudent}
 _FILE_NAMES = {"detector": "..._cdet_model_weights.pth", "student": "..._cdisc_student_model_weights.pth"}
@@ -58,8 +59,9 @@ def import_reference(paths: Sequence[str | Path], name: str | None = None) -> Pa
     """
     files = find_files([Path(path) for path in paths])
     states = {part: read_published(files[part], part) for part in _NETWORKS}
-    name = name or re.split(r"_?cdet", files["detector"].name, maxsplit=1, flags=re.IGNORECASE)[0].lower() \
-        or "microbleednet"
+    if name is None:
+        name = re.split(r"_?cdet", files["detector"].name, maxsplit=1, flags=re.IGNORECASE)[0].lower() \
+            or "microbleednet"
     with new_user_model(name) as folder:
         entries = {part: _write_weights(folder / f"{part}.pt", state) for part, state in states.items()}
         write_json(folder / CARD, {
@@ -133,7 +135,8 @@ def read_published(path: Path, part: str) -> dict[str, torch.Tensor]:
     """
     try:
         # nothing but tensors and plain values is unpickled: no code of the file runs
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        size = len(packed := read_content(path))
+        content = load_content(packed)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); check the path and its rights.") from error
     except Exception as error:  # torch.load raises many kinds
@@ -145,13 +148,16 @@ def read_published(path: Path, part: str) -> dict[str, torch.Tensor]:
             or not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()):
         raise ModelError(f"{path} does not hold the weights of a network; give {_FILE_NAMES[part]}.")
     state = {key.removeprefix("module."): value for key, value in content.items()}
+    try:
+        require_plain(state.values(), size)
+    except ValueError as error:
+        raise ModelError(f"{path} is damaged ({error}); download it again.") from error
     _check(state, path, part)
     return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
 
 
 def _check(state: Mapping[str, torch.Tensor], path: Path, part: str) -> None:
-    with torch.device("meta"):
-        expected = {key: tuple(value.shape) for key, value in _NETWORKS[part]().state_dict().items()}
+    expected = {key: tuple(shape) for key, shape in outline(_NETWORKS[part]).items()}
     missing = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in expected]
     if missing or unknown:

@@ -318,6 +318,9 @@ def events_from_json(content: Any, name: str) -> tuple[Event, ...]:
             elif event.action in (ADDED, REMOVED) and event.value:
                 region_from_json(event.value.get("region"))
             elif event.action == DETECTED:
+                provenance = event.value["provenance"]
+                if not all(isinstance(provenance[key], str) for key in ("modality", "model_name")):
+                    raise TypeError("the provenance names no modality or no model")
                 optional_region_map(event.value.get("region_map"))
         replay(events)
     except KeyError as error:

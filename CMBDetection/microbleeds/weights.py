@@ -14,8 +14,10 @@ Without ``"calibration"`` the probability is the student's own.
 """
 
 import hashlib
-import io
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,12 @@ from .model_folders import CARD, DEFAULT_ARCHITECTURE, DETECTION, find_model, re
 from .networks import Detector, Student
 from .reference_networks import ReferenceDetector, ReferenceStudent
 from .settings import Settings
+from .weight_files import load_content, read_content, require_finite, require_plain
 
 DEFAULT_MODEL = "physics-0.3"
 REFERENCE = "reference"
+_LARGEST_SIZE = 1024
+"""Channels of the finest level, or classes."""
 _NETWORKS: dict[str, dict[str, type[nn.Module]]] = {
     DEFAULT_ARCHITECTURE: {"detector": Detector, "student": Student},
     REFERENCE: {"detector": ReferenceDetector, "student": ReferenceStudent}}
@@ -93,23 +98,37 @@ def load_model(name_or_folder: str | Path = DEFAULT_MODEL) -> Model:
         architecture = card.get("architecture", DEFAULT_ARCHITECTURE)
         networks = _NETWORKS[architecture]
         points = {str(name): Settings.from_json(value) for name, value in card["operating_points"].items()}
-        made = {part: network(**sizes[part]) for part, network in networks.items()}
+        makers = {part: partial(network, **sizes[part]) for part, network in networks.items()}
+        for number in (number for part in networks for number in sizes[part].values()):
+            if type(number) is not int or not 1 <= number <= _LARGEST_SIZE:
+                raise ValueError(f"a network of the size {number!r}")
+        outlines = {part: outline(make) for part, make in makers.items()}
         entries = [files[part] for part in networks]
         calibration = Calibration(**{part: float(value) for part, value in card.get("calibration", {}).items()})
+        if not all(map(math.isfinite, vars(calibration).values())):
+            raise ValueError(f"a calibration of {calibration}")
         name = str(card["name"])
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError, SettingsError) as error:
         raise ModelError(f"{folder / CARD} is not a complete card ({type(error).__name__}: {error}); correct it or use "
                          "another model.") from error
+    made = {}
     for part, entry in zip(networks, entries, strict=True):
         state = read_checked_state(folder, entry)
-        try:
-            made[part].load_state_dict(state)
-        except RuntimeError as error:
+        if {key: value.shape for key, value in state.items()} != outlines[part]:
             raise ModelError(f"{folder / entry['file']} does not hold the {part} network that {CARD} describes; train "
-                             "it again or use another model.") from error
+                             "it again or use another model.")
+        # made only now: its size is that of the file
+        made[part] = makers[part]()
+        made[part].load_state_dict(state)
     digest = hashlib.sha256(b"".join((folder / entry["file"]).read_bytes() for entry in entries)).hexdigest()
     return Model(name, digest, made["detector"].eval(), made["student"].eval(), points, calibration,
                  architecture)
+
+
+def outline(make: Callable[[], nn.Module]) -> dict[str, torch.Size]:
+    """Return the shapes of the weights of a network without making it: a card may ask for one of any size."""
+    with torch.device("meta"):
+        return {key: value.shape for key, value in make().state_dict().items()}
 
 
 def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -120,15 +139,19 @@ def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.T
     Raises
     ------
     ModelError
-        If the file is missing, has another SHA-256, or is not a state dict.
+        If the file is missing or too large, lies elsewhere, has another SHA-256, or is not a state dict.
     """
     try:
-        path, expected = folder / Path(entry["file"]).name, entry["sha256"]
+        name, expected = entry["file"], entry["sha256"]
+        # a card must not send anybody to another folder, when a model is copied too
+        if not isinstance(name, str) or name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+            raise TypeError(f"{name!r} is not the name of a file beside it")
     except (KeyError, TypeError) as error:
-        raise ModelError(f"{folder / CARD} does not name a weights file and its SHA-256; correct it or use another "
-                         "model.") from error
+        raise ModelError(f"{folder / CARD} does not name a weights file beside it and its SHA-256; correct it or use "
+                         "another model.") from error
+    path = folder / name
     try:
-        content = path.read_bytes()
+        content = read_content(path)
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); install the model again.") from error
     # checked first: nothing of a file that is not the published one is unpickled
@@ -136,8 +159,12 @@ def read_checked_state(folder: Path, entry: dict[str, Any]) -> dict[str, torch.T
         raise ModelError(f"{path} is damaged or not the file that {CARD} means (its SHA-256 differs); install the "
                          "model again.")
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+        state = load_content(content)
+        if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+            raise TypeError(f"{type(state).__name__} instead of names with weights")
+        require_plain(state.values(), len(content))
+        require_finite(state.values())
+        return {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
     except Exception as error:  # torch.load raises many kinds
         raise ModelError(f"{path} does not hold network weights; install the model again.") from error
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from microbleeds import batch, cli
-from microbleeds.errors import InputError, ModelError, SettingsError
+from microbleeds.errors import FaultList, InputError, ModelError, SettingsError
 from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance
 
 ENGINE = Path(cli.__file__).parents[1]
@@ -205,6 +205,37 @@ def test_cuda_memory_is_retried_on_the_cpu_but_not_behind_the_panels_back(capsys
     code, told = events(capsys, "detect", image, "-o", tmp_path / "out")
     assert code == 1 and [item["kind"] for item in of_kind(told, "error")] == ["cuda_memory"]
     assert len(pipeline.calls) == 3
+
+
+def test_a_name_with_orders_to_the_terminal_stays_one_line(capsys, scan, pipeline, tmp_path):
+    image = scan("a\n\x1b[31m\u202eb.nii.gz")
+    pipeline.failures["a\n\x1b[31m\u202eb"] = [InputError("a\n\x1b[31m\u202eb.nii.gz is empty.")]
+    code, _, err = run(capsys, "detect", image, "-o", tmp_path / "out", "--progress", "none")
+    shown = r"a\n\x1b[31m\u202eb.nii.gz"
+    assert code == 2 and err == f"{shown}: error: {shown} is empty.\n"
+
+
+def test_what_a_message_quotes_is_cut_but_not_what_to_do(capsys, scan, pipeline, tmp_path):
+    image = scan()
+    pipeline.failures["a"] = [InputError(f"a.nii.gz holds {'x' * 10**6}; export it again.")]
+    code, _, err = run(capsys, "detect", image, "-o", tmp_path / "out", "--progress", "none")
+    assert code == 2 and len(err) < 1200 and err.startswith("a.nii.gz: error: a.nii.gz holds xxx")
+    assert err.endswith("; export it again.\n")
+
+
+def test_a_list_of_faults_keeps_its_lines(capsys, scan, pipeline, tmp_path):
+    image = scan()
+    pipeline.failures["a"] = [FaultList("Mend these.\n1 × cut off:\n  b\x07")]
+    assert run(capsys, "detect", image, "-o", tmp_path / "out", "--progress", "none")[2] \
+        == "a.nii.gz: error: Mend these.\n1 × cut off:\n  b\\x07\n"
+
+
+def test_a_name_too_long_for_results_is_told_before_the_detection(capsys, scan, pipeline, tmp_path):
+    image = scan("x" * 240 + ".nii.gz")
+    code, told = events(capsys, "detect", image, "-o", tmp_path / "out")
+    error, = of_kind(told, "error")
+    assert code == 2 and "too long a name" in error["message"] and not pipeline.calls
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_same_stem_twice_is_refused_before_anything_starts(capsys, scan, pipeline, tmp_path):

@@ -1,5 +1,7 @@
 """DICOM folders, written slice by slice with SimpleITK."""
 
+import os
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -127,3 +129,31 @@ def test_one_sentence_for_each_folder_that_cannot_be_used(volume, tmp_path, capf
         read_series(tmp_path / "scans")
     assert str(caught.value) == sentence
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("elements, told", [
+    ({"PixelSpacing": None}, "size of a pixel"), ({"PixelSpacing": ["0", "0"]}, "size of a pixel"),
+    ({"ImageOrientationPatient": None}, "an orientation"), ({"ImageOrientationPatient": ["0"] * 6}, "an orientation"),
+    ({"ImagePositionPatient": None}, "a position"), ({"PixelData": bytes(100)}, "damaged")])
+def test_what_gdcm_would_make_up_is_refused(tmp_path, elements, told):
+    pytest.importorskip("pydicom")
+    from dicom_phantoms import write_mr_series
+
+    with pytest.raises(InputError, match=rf"^scans (holds images without|lacks slices).*{told}"):
+        read_series(write_mr_series(tmp_path / "scans", **elements))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_a_pipe_among_the_slices_is_not_waited_for(volume, tmp_path):
+    folder = write_series(tmp_path / "scans", volume)
+    os.mkfifo(folder / "pipe.dcm")
+    with pytest.raises(InputError, match="pipe.dcm in the DICOM folder .*scans cannot be read"):
+        read_series(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_a_link_to_nothing_is_a_missing_slice(volume, tmp_path):
+    folder = write_series(tmp_path / "scans", volume)
+    (folder / "gone.dcm").symlink_to("nothing")
+    with pytest.raises(InputError, match="scans lacks slices"):
+        read_series(folder)

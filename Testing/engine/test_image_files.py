@@ -1,6 +1,8 @@
 """Reading one image file: places against nibabel and SimpleITK, and a sentence for each file that cannot be used."""
 
 import gzip
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -182,3 +184,69 @@ def test_silence_ends_even_when_something_fails(capfd):
         raise KeyError
     print("heard")
     assert capfd.readouterr().out == "heard\n"
+
+
+def raw_image(path, **fields):
+    """Write a MetaImage of 20 x 18 x 7 random numbers with fields of its header changed."""
+    told = {"ObjectType": "Image", "NDims": 3, "BinaryData": True, "TransformMatrix": "1 0 0 0 1 0 0 0 1",
+            "Offset": "0 0 0", "ElementSpacing": "1 1 2", "DimSize": "20 18 7", "ElementType": "MET_SHORT", **fields,
+            "ElementDataFile": "LOCAL"}
+    text = "".join(f"{name} = {value}\n" for name, value in told.items())
+    path.write_bytes(text.encode() + np.random.default_rng(0).bytes(2 * 20 * 18 * 7))
+    return path
+
+
+@pytest.mark.parametrize("fields, told", [
+    ({"TransformMatrix": "1 0.5 0 0 1 0 0 0 1"}, "sheared axes"), ({"DimSize": "1024 1024 1024"}, "more than any scan"),
+    ({"NDims": 1000000}, "damaged"), ({"DimSize": "-20 -18 7"}, "damaged"), ({"ElementSpacing": "1 0 2"}, "0×2 mm")])
+def test_a_header_that_nothing_can_be_made_of(tmp_path, fields, told):
+    with pytest.raises(InputError, match=rf"^a\.mha .*{told}"):
+        read_image(raw_image(tmp_path / "a.mha", **fields))
+    read_image(raw_image(tmp_path / "b.mha"))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+@pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), 1e9])
+def test_voxel_sizes_that_itk_would_mend(tmp_path, axis, size):
+    save_array(tmp_path / "a.nii", np.random.default_rng(0).normal(0, 1, (5, 6, 7)).astype(np.float32))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 76 + 4 * axis, size)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match=r"^a\.nii has voxels of .* mm in its header"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_a_packed_nrrd_without_its_last_bytes(draw_volume, itk_image, tmp_path):
+    path = tmp_path / "a.nrrd"
+    sitk.WriteImage(itk_image(draw_volume(np.random.default_rng(0))), str(path), True)
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(InputError, match="damaged"):
+        read_image(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_what_is_no_ordinary_file_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.nii.gz")
+    with pytest.raises(InputError, match="a.nii.gz cannot be opened .*not an ordinary file"):
+        read_image(tmp_path / "a.nii.gz")
+    (tmp_path / "b.mhd").write_text("NDims = 3\nDimSize = 9 9 9\nElementType = MET_CHAR\nElementDataFile = /dev/zero\n")
+    with pytest.raises(InputError, match="b.mhd"):
+        read_image(tmp_path / "b.mhd")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are bytes on POSIX")
+def test_a_name_that_is_not_utf_8_does_not_end_the_program(draw_volume, itk_image, tmp_path):
+    sitk.WriteImage(itk_image(draw_volume(np.random.default_rng(0))), str(tmp_path / "a.nii"))
+    path = tmp_path / os.fsdecode(b"\xe4.nii")
+    os.rename(tmp_path / "a.nii", path)
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_image(path)
+
+
+def test_what_follows_the_voxels_is_not_unpacked(draw_volume, itk_image, tmp_path):
+    volume = draw_volume(np.random.default_rng(0))
+    sitk.WriteImage(itk_image(volume), str(tmp_path / "a.nii"))
+    # 4 GB of zeros in 4 MB
+    bomb = gzip.compress(bytes(1 << 24)) * 256
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()) + bomb)
+    assert np.array_equal(read_image(tmp_path / "a.nii.gz").volume.data, volume.data)

@@ -8,10 +8,11 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
-    "words of the domain": "calibration errors volume regions findings settings resources progress",
+    "words of the domain": "calibration errors ordinary_files nifti_header orientation volume regions findings "
+                           "settings resources progress",
     "tools": "model_folders geometry components conspicuity point_regions probe image_files dicom_series read_write "
-             "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weights "
-             "reference_import coarse_network region_lookup",
+             "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weight_files "
+             "weights reference_import coarse_network region_lookup",
     "parts of step 0": "modality intensity bias_field brain_mask region_map",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "slicer_points review_files region_codes outputs review_log review_sidecar reviewed_case "
@@ -38,16 +39,17 @@ LAYERS = {
               "export.cohort_table export.label_files export.point_files "
               "export.bids export.dicom_codes export.dicom_seg export.dicom_sr export.dicom_objects "
               "export.report_content export.page export.pdf export.training_set export.nnunet export.formats "
-              "import_files import_review",
+              "import_files import_review stored_review",
     "cohort": "cohort.inputs cohort.records cohort.plan cohort.quality cohort.process cohort.child cohort.cluster "
               "cohort.failures cohort.run cohort.outliers cohort.page cohort.group",
-    "doors": "cohort_commands export_commands models_command training_commands cli __main__",
+    "doors": "cohort_commands export_commands import_commands models_command training_commands cli __main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
          if path.name != "__init__.py"}
 
-WITH_TORCH = {"networks", "reference_networks", "weights", "reference_import", "tiling", "reference_tiling",
+WITH_TORCH = {"networks", "reference_networks", "weight_files", "weights", "reference_import", "tiling",
+              "reference_tiling",
               "brain_mask", "region_map", "coarse_network", "step1_candidates", "step2_classify", "pipeline"}
 ALLOWED = {"numpy", "scipy", "SimpleITK", "torch"}
 OPTIONAL = {"export.pdf": {"reportlab", "PIL"}, "cohort.cluster": {"dask", "distributed"},

@@ -114,6 +114,25 @@ def test_a_trained_model_is_copied_under_its_name_if_it_is_undamaged(capsys, tmp
     assert code == 2 and "SHA-256" in err and not (models / "other").exists()
 
 
+def test_an_import_takes_no_file_from_elsewhere_and_writes_none_there(capsys, tmp_path, models):
+    trained = tmp_path / "site-a"
+    export_model(trained, Detector(2, 4), Student(2), Calibration(), {"balanced": {}, "sensitive": {}}, {})
+    valid = json.loads((trained / "model.json").read_text())
+    (tmp_path / "student.pt").write_bytes((trained / "student.pt").read_bytes())
+    for name in ("../student.pt", str(trained / "student.pt"), "", "..", "a\0b"):
+        card = json.loads(json.dumps(valid))
+        card["files"]["student"]["file"] = name
+        (trained / "model.json").write_text(json.dumps(card))
+        code, _, err = run(capsys, "models", "import", trained, "--name", "other")
+        assert code == 2 and "model.json does not name a weights file beside it" in err
+    card = json.loads(json.dumps(valid))
+    card["files"]["more"] = {"file": "../../../etc/hostname", "sha256": "0"}
+    (trained / "model.json").write_text(json.dumps(card))
+    assert run(capsys, "models", "import", trained, "--name", "ours")[0] == 0
+    assert sorted(path.name for path in (models / "ours").iterdir()) == ["detector.pt", "model.json", "student.pt"]
+    assert run(capsys, "models", "import", trained, "--name", "")[0] == 2
+
+
 def test_verify_tells_damage_and_goes_on(capsys, tmp_path, models):
     for name in ("one", "two"):
         (models / name).mkdir(parents=True)

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 from microbleeds.errors import InputError
 from microbleeds.read_write import (
     atomic_path,
+    read_json,
     read_labels,
     read_mask,
     read_scan,
@@ -187,6 +188,12 @@ def test_values_that_are_no_mr_image(save, data, sentence):
     assert str(caught.value) == sentence
 
 
+@pytest.mark.parametrize("factor", [1e35, 1e-42])
+def test_values_at_the_ends_of_float32_are_refused(save, factor):
+    with pytest.raises(InputError, match=r"^scan.nii.gz holds values from .*, which no MR image has; export it again"):
+        read_scan(save(noise() * np.float32(factor)))
+
+
 def test_phase_in_radians_is_a_warning(save):
     data = np.random.default_rng(0).uniform(-np.pi, np.pi, (20, 18, 7))
     assert read_scan(save(data)).warnings == (
@@ -254,6 +261,11 @@ def test_labels_have_to_be_whole_numbers(save):
         read_labels(save(noise()))
 
 
+def test_labels_beyond_int32_are_refused(save):
+    with pytest.raises(InputError, match="holds values of more than"):
+        read_labels(save(np.full((20, 18, 7), 1e12)))
+
+
 # Writing
 
 @pytest.mark.parametrize("seed", range(8))
@@ -282,6 +294,20 @@ def test_text_and_json_replace_what_was_there(tmp_path):
         assert json.loads(path.read_text(encoding="utf-8")) == value
     write_text(path, "one\n")
     assert path.read_bytes() == b"one\n" and list(path.parent.iterdir()) == [path]
+
+
+def test_half_a_character_is_written_as_its_escape(tmp_path):
+    write_json(tmp_path / "a.json", {"comment": "a\ud800"})
+    assert read_json(tmp_path / "a.json", "") == {"comment": "a\ud800"}
+    write_text(tmp_path / "a.txt", "a\ud800")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == r"a\ud800"
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "NaN", "{", '{"a": 1e999}'])
+def test_json_that_is_damaged_is_told(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match=r"^a.json is not JSON or is damaged; cure it\.$"):
+        read_json(tmp_path / "a.json", "cure it")
 
 
 def test_json_has_no_nan(tmp_path):

@@ -45,7 +45,7 @@ class DependenciesTest(unittest.TestCase):
         module = types.SimpleNamespace(PyTorchUtilsLogic=lambda: logic)
         with mock.patch.dict(sys.modules, {"PyTorchUtils": module}):
             dependencies.installTorch()
-        logic.installTorch.assert_called_once_with(torchVersionRequirement=">=2.3")
+        logic.installTorch.assert_called_once_with(torchVersionRequirement=">=2.6")
 
     def test_withoutTheExtensionNothingIsInstalled(self):
         self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace())

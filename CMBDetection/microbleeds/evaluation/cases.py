@@ -88,7 +88,7 @@ def find_cases(predictions: Path, truth: Path) -> tuple[tuple[CaseFiles, ...], t
     found = sorted(predictions.glob("*" + RESULT_ENDING)) or sorted(predictions.glob("sub-*/**/anat/*" + RESULT_ENDING))
     labels = {path.name.removesuffix(RESULT_ENDING): path for path in found}
     if not labels:
-        raise InputError(f"{predictions} holds no *{RESULT_ENDING}; name a folder that cmbdetect detect or cohort wrote.")
+        raise InputError(f"{predictions} holds no *{RESULT_ENDING}; name one that cmbdetect detect or cohort wrote.")
     if len(labels) < len(found):
         raise InputError(f"{predictions} holds two results of one name among its subjects; evaluate them one by one.")
     references = _references(truth, tuple(labels))

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..ordinary_files import read_ordinary_text
 from ..report import NOT_CLINICAL
 
 TSV, CSV = ".tsv", ".csv"
@@ -123,7 +124,10 @@ def read_table_text(path: Path) -> tuple[str, str, str]:
     """
     require_table(path)
     try:
-        return path.read_bytes().decode("utf-8"), path.suffix.lower(), path.name
+        text = read_ordinary_text(path)
+        if "\0" in text:
+            raise InputError(f"{path.name} holds characters of value 0, so it is no text; take it from a backup.")
+        return text, path.suffix.lower(), path.name
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
     except UnicodeDecodeError:

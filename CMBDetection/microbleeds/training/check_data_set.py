@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import FaultList, InputError
 from ..evaluation.cases import MAX_MARKED_SHARE
 from ..geometry import to_canonical
 from ..image_files import read_image
@@ -57,7 +57,7 @@ def check_data_set(scans: Sequence[LabelledScan]) -> None:
 
     Raises
     ------
-    InputError
+    FaultList
         With the offending files by reason: a missing image or label, files that cannot be read, other grids, empty
         label maps that may not be empty, maps of something else, the same name or image twice, no microbleed at all.
     """
@@ -70,7 +70,7 @@ def check_data_set(scans: Sequence[LabelledScan]) -> None:
     if known and not any(known):
         faults.append(_Fault(ONE_CLASS, f"{len(known)} scans read"))
     if faults:
-        raise InputError(_message(faults))
+        raise FaultList(_message(faults))
 
 
 def _look_at(scan: LabelledScan) -> _Found:

@@ -8,7 +8,7 @@ from ..components import label_components
 from ..errors import InputError
 from ..geometry import from_canonical, to_canonical
 from ..image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES, read_image
-from ..read_write import scan_stem
+from ..read_write import LARGEST_LABEL, scan_stem
 from ..volume import Volume
 
 BRAIN_NAMES = ("_desc-brain_mask", "_brain_mask", "_brainmask")
@@ -71,12 +71,14 @@ def read_lesions(path: Path, grid: Volume, image: Path) -> np.ndarray:
     Raises
     ------
     InputError
-        If a value is negative or not a whole number, or see `read_map`.
+        If a value is negative, too large or not a whole number, or see `read_map`.
     """
     values = read_map(path, grid, image)
     whole = np.rint(values)
     if not np.allclose(whole, values, rtol=0, atol=1e-3) or values.min() < -0.5:
         raise InputError(f"{path} holds values that are negative or not whole numbers; give a label map with 0 for "
                          "background and 1 or more for microbleeds.")
+    if whole.max() > LARGEST_LABEL:
+        raise InputError(f"{path} holds values of more than {LARGEST_LABEL}; give a label map.")
     numbers = np.unique(whole[whole > 0])
     return label_components(whole > 0)[0] if numbers.size == 1 else whole.astype(np.int32)
