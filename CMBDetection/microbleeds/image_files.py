@@ -197,7 +197,7 @@ def _check_meta_image(path: Path) -> None:
         size = math.prod(sides) * int(told.get("ElementNumberOfChannels", 1)) * _META_BYTES[told["ElementType"]]
         if min(sides) <= 0 or size <= 0 or int(told["NDims"]) != len(sides):
             raise ValueError
-        check_size(sides, path.name)
+        check_size(sides[:3], path.name)
         data, begin = (path, begin) if place == "LOCAL" else (path.parent / place, 0)
         there = require_ordinary(data) - begin
         if packed:
@@ -224,9 +224,12 @@ def _size_of_zlib(file: IO[bytes], enough: int) -> int:
 def _check_nrrd(path: Path) -> None:
     """Refuse a packed NRRD that was cut off in its last bytes, which ITK does not read, and impossible voxel sizes."""
     told, begin = _text_header(path, ":", lambda line: not line.strip())
+    told = {name.lower(): value for name, value in told.items()}
     try:
-        check_size([int(side) for side in told["sizes"].split()], path.name)
-        if "spacings" in told and told.get("dimension") == "3":
+        sides = [int(side) for side in told["sizes"].split()]
+        if len(sides) == 3:
+            check_size(sides, path.name)
+        if "spacings" in told and len(sides) == 3:
             _check_sides(list(map(float, told["spacings"].split())), path.name)
         if told.get("encoding", "").lower() in ("gzip", "gz"):
             data, begin = (path.parent / told["data file"], 0) if "data file" in told else (path, begin)
@@ -234,6 +237,7 @@ def _check_nrrd(path: Path) -> None:
             with open(data, "rb") as packed:
                 packed.seek(begin)
                 with gzip.open(packed) as file:
+                    # the end of what is larger is not looked at
                     _size_of_stream(file, MOST_VOXELS)
     except _DAMAGE:
         raise damaged(path.name) from None
@@ -280,7 +284,7 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
         raise InputError(f"{name} is {len(size)}-D ({shape}); choose one echo or volume and save it as 3-D first.")
     if len(size) < 3:
         raise InputError(f"{name} is 2-D ({shape}); give the whole 3-D volume.")
-    check_size(size, name)
+    check_size(size[:3], name)
     _check_sides(reader.GetSpacing()[:3], name)
     origin = np.array(reader.GetOrigin()[:3])
     axes = np.reshape(reader.GetDirection(), (len(size), len(size)))[:3, :3]
@@ -298,6 +302,9 @@ def _check_nifti(path: Path) -> None:
     """Refuse a NIfTI file whose header cannot be, or which was cut off: ITK reads zeros for what is missing."""
     try:
         header = read_header(path)
+        if max(header.shape[3:], default=1) > 1:
+            # refused soon, for that
+            return
         there = path.stat().st_size
         check_size(header.shape, path.name)
         if is_zipped(path):

@@ -250,3 +250,20 @@ def test_what_follows_the_voxels_is_not_unpacked(draw_volume, itk_image, tmp_pat
     bomb = gzip.compress(bytes(1 << 24)) * 256
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()) + bomb)
     assert np.array_equal(read_image(tmp_path / "a.nii.gz").volume.data, volume.data)
+
+
+def test_many_volumes_are_told_as_such_and_not_as_too_many_voxels(tmp_path):
+    save_array(tmp_path / "a.nii", np.zeros((5, 6, 7, 2), np.float32))
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<8h", content, 40, 4, 256, 256, 60, 100, 1, 1, 1)
+    (tmp_path / "a.nii").write_bytes(content)
+    with pytest.raises(InputError, match=r"^a\.nii is 4-D \(256×256×60×100\)"):
+        read_image(tmp_path / "a.nii")
+
+
+def test_the_names_of_the_fields_of_a_nrrd_may_be_in_capitals(draw_volume, itk_image, tmp_path):
+    volume = draw_volume(np.random.default_rng(0))
+    sitk.WriteImage(itk_image(volume), str(tmp_path / "a.nrrd"), True)
+    content = (tmp_path / "a.nrrd").read_bytes().replace(b"\nsizes:", b"\nSIZES:").replace(b"\nencoding", b"\nEncoding")
+    (tmp_path / "a.nrrd").write_bytes(content)
+    assert np.array_equal(read_image(tmp_path / "a.nrrd").volume.data, volume.data)
