@@ -2,6 +2,7 @@
 
     python Testing/Benchmarks/simulated.py --make-only --work DIR          the images, if they are not there yet
     python Testing/Benchmarks/region_accuracy.py --set DIR/set-1           the network that ships
+    python Testing/Benchmarks/region_accuracy.py --set DIR/set-1 --slab 0 0.7        slabs that miss the vertex
     python Testing/Benchmarks/region_accuracy.py --set DIR/set-1 --method registration --limit 10
 
 The points are all drawn microbleeds, seen or not: where findings lie. Brain mask and region map are made as in a
@@ -20,7 +21,7 @@ import SimpleITK as sitk
 from benchmark_set import BenchmarkCase, all_cases, choose, plan
 from microbleeds.brain_mask import brain_mask
 from microbleeds.evaluation.drawn_truth import read_drawn_table
-from microbleeds.geometry import ras_to_voxel
+from microbleeds.geometry import crop, ras_to_voxel, to_canonical
 from microbleeds.read_write import read_scan, write_json
 from microbleeds.region_lookup import locate
 from microbleeds.region_map import find_regions
@@ -51,6 +52,8 @@ def main() -> None:
     parser.add_argument("--set", type=Path, required=True, help="folder of the benchmark's images")
     parser.add_argument("--method", choices=("network", "registration"), default="network")
     parser.add_argument("--modality", nargs="+", choices=MODALITIES, default=MODALITIES)
+    parser.add_argument("--slab", type=float, nargs=2, default=(0.0, 1.0), metavar=("FROM", "TO"),
+                        help="part of the brain's height from below that the scan is cut to (default: all)")
     parser.add_argument("--limit", type=int, help="cases of each modality and tier")
     parser.add_argument("--atlas", type=Path, help="label map for the registration")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for all points")
@@ -61,16 +64,17 @@ def main() -> None:
             continue
         truth = true_regions(options.set, case)
         scan = read_scan(options.set / case.image)
-        brain = brain_mask(scan.volume)
+        volume = slab_of(scan.volume, *options.slab)
+        brain = brain_mask(volume)
         started = time.perf_counter()
         if options.method == "network":
-            regions, margin = find_regions(scan.volume, brain)
+            regions, margin = find_regions(volume, brain)
         else:
-            regions, margin = registered_regions(scan.volume, brain, options.atlas)
+            regions, margin = registered_regions(volume, brain, options.atlas)
         seconds.append(time.perf_counter() - started)
         if regions is None:
             without.append(f"{case.name} ({margin:.2f})")
-        points += points_of(case, options.set, truth, regions)
+        points += points_of(case, options.set, truth, regions, volume)
         print(f"{case.name}: {len(points)} points, margin {margin:.3f}, {seconds[-1]:.1f} s", flush=True)
     print(tables(points))
     print(f"\nNo map: {', '.join(without) or 'none'} of {len(seconds)} scans. Seconds of a map: median "
@@ -88,13 +92,25 @@ def true_regions(folder: Path, case: BenchmarkCase) -> tuple[Volume, np.ndarray]
     return head.classes.with_data(regions), right
 
 
-def points_of(case: BenchmarkCase, folder: Path, truth: tuple[Volume, np.ndarray], found: Volume | None) -> list[Point]:
-    """Return the microbleeds of a case with the true and the found region."""
+def slab_of(volume: Volume, start: float, stop: float) -> Volume:
+    """Return the slices (along the axis nearest to S) of a part of the brain's height, from below."""
+    if (start, stop) == (0, 1):
+        return volume
+    volume = to_canonical(volume)
+    filled = np.flatnonzero(brain_mask(volume).data.any(axis=(0, 1)))
+    low, high = (round(filled[0] + share * (filled[-1] + 1 - filled[0])) for share in (start, stop))
+    return crop(volume, [(0, 0, low), (*volume.shape[:2], high)])
+
+
+def points_of(case: BenchmarkCase, folder: Path, truth: tuple[Volume, np.ndarray], found: Volume | None,
+              scan: Volume) -> list[Point]:
+    """Return the microbleeds of a case that lie in the scan, with the true and the found region."""
     table = folder / case.image.parent / (case.image.name.removesuffix(".nii.gz") + "_desc-truth.tsv")
     regions, right = truth
     points = []
     for thing in read_drawn_table(table):
-        if thing.kind != "microbleed":
+        place = ras_to_voxel(scan, np.array([thing.position_ras]))[0]
+        if thing.kind != "microbleed" or (place < -0.5).any() or (place > np.array(scan.shape) - 0.5).any():
             continue
         voxel = np.rint(ras_to_voxel(regions, np.array([thing.position_ras]))[0]).astype(int)
         voxel = tuple(np.clip(voxel, 0, np.array(regions.shape) - 1))
