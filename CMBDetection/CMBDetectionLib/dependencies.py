@@ -12,7 +12,8 @@ import logging
 import slicer
 from slicer.i18n import tr as _
 
-_TORCH_VERSIONS = ">=2.6"
+_OLDEST_TORCH = (2, 6)
+"""Before it, loading weights could run code that is in them (CVE-2025-32434)."""
 _REQUIREMENTS = {"highdicom": "highdicom>=0.27", "reportlab": "reportlab>=4.2"}
 _NEEDS_BUNDLED = {"highdicom": ("pydicom", 3)}
 """What a package needs of one that Slicer comes with: the oldest major version. Slicer 5.10 has pydicom 2.4."""
@@ -26,8 +27,9 @@ def ensureTorch() -> str:
         return _("Detection needs PyTorch: install the extension PyTorch in the Extensions Manager and restart Slicer.")
     howTo = _("Detection needs PyTorch: click Detect again and accept.")
     if not slicer.util.confirmOkCancelDisplay(
-            _("Detection needs the Python package PyTorch, which is not installed.\n\n"
-              "Download and install it now? It takes up to 3 GB of disk space and some minutes."),
+            _("Detection needs the Python package PyTorch, {oldest} or newer, which is not installed.\n\n"
+              "Download and install it now? It takes up to 3 GB of disk space and some minutes.").format(
+                  oldest="{}.{}".format(*_OLDEST_TORCH)),
             _("Install PyTorch")):
         return howTo
     try:
@@ -63,15 +65,19 @@ def ensurePackage(name) -> str:
 
 
 def torchIsInstalled() -> bool:
-    """Whether the interpreter of the child finds torch."""
-    return importlib.util.find_spec("torch") is not None
+    """Whether the interpreter of the child finds a torch that is new enough."""
+    try:
+        major, minor = importlib.metadata.version("torch").split(".")[:2]
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return (int(major), int(minor)) >= _OLDEST_TORCH
 
 
 def installTorch():
     """Install PyTorch by the PyTorch extension, which picks the build for the GPU."""
     import PyTorchUtils
 
-    PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=_TORCH_VERSIONS)
+    PyTorchUtils.PyTorchUtilsLogic().installTorch(torchVersionRequirement=">={}.{}".format(*_OLDEST_TORCH))
 
 
 def _bundledClash(name) -> str:

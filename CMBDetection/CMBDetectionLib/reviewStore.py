@@ -8,6 +8,7 @@ from pathlib import Path
 import slicer
 from microbleeds.errors import InputError
 from microbleeds.review_files import FILE_NAME
+from microbleeds.review_log import DETECTED, SKIPPED
 from microbleeds.review_sidecar import read_sidecar, sidecar_from_json, sidecar_places
 
 from .findingsMarkups import LOG_ROLE
@@ -74,8 +75,8 @@ def fromScene(node):
 
 
 def _lastSaid(sidecar):
-    """Return when something was said last; all times are written in UTC and to the second, so they sort as text."""
-    return max((event.at for event in sidecar.events), default="")
+    """Return when a reader said something last; all times are in UTC and to the second, so they sort as text."""
+    return max((event.at for event in sidecar.events if event.action not in (DETECTED, SKIPPED)), default="")
 
 
 def _ofScan(path, digest):

@@ -1,9 +1,10 @@
 """Small cohorts, and a detector that needs no network, in a module that child processes can import too.
 
-The name of a scan says what happens to it: "wrong" raises an error that is our fault, "crash" ends its process, "slow"
-takes a third of a second.
+The name of a scan says what happens to it: "wrong" raises an error that is our fault, "nogpu" one of the settings,
+"stale" one of the file system, "crash" ends its process, "slow" takes a third of a second.
 """
 
+import errno
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from microbleeds import batch
 from microbleeds.cohort.inputs import Wanted, find_scans
 from microbleeds.cohort.process import process_scan
 from microbleeds.cohort.run import prepare_output, run_participants
+from microbleeds.errors import SettingsError
 from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance
 from microbleeds.regions import Place
 
@@ -129,6 +131,10 @@ def _detect(scan, model, *, operating_point="balanced", **options):
         time.sleep(0.3)
     if "wrong" in scan.stem:
         raise ValueError("a mistake of ours")
+    if "nogpu" in scan.stem:
+        raise SettingsError("No graphics card is here.")
+    if "stale" in scan.stem:
+        raise OSError(errno.EIO, "Input/output error", str(scan.path))
     if "crash" in scan.stem:
         os.kill(os.getpid(), signal.SIGKILL)
     data = scan.volume.data

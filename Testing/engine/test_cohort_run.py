@@ -154,13 +154,16 @@ def test_a_bad_scan_is_a_row_until_it_is_mended(folders):
     assert calls_of(output) == ["sub-b"] and read_failures(output) == []
 
 
-def test_a_failure_of_the_machine_or_ours_is_tried_again(tmp_path):
-    source, output = bids_tree(tmp_path / "in", ["a", "wrong"]), tmp_path / "out"
+@pytest.mark.parametrize("name, exit_code, kind, reason", [
+    ("wrong", 1, "internal", "a mistake of ours"), ("nogpu", 2, "settings", "No graphics card"),
+    ("stale", 2, "input", "Input/output error")])
+def test_a_failure_of_the_machine_or_ours_is_tried_again(tmp_path, name, exit_code, kind, reason):
+    source, output = bids_tree(tmp_path / "in", ["a", name]), tmp_path / "out"
     for _ in range(2):
-        assert run_cohort(source, output).exit_code == 1
-    assert calls_of(output) == ["sub-a", "sub-wrong", "sub-wrong"]
+        assert run_cohort(source, output).exit_code == exit_code
+    assert calls_of(output) == ["sub-a", f"sub-{name}", f"sub-{name}"]
     row, = read_failures(output)
-    assert row["kind"] == "internal" and "a mistake of ours" in row["reason"]
+    assert row["kind"] == kind and reason in row["reason"]
 
 
 def test_rows_of_scans_that_are_gone_go_and_those_of_others_stay(folders):

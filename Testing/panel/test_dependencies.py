@@ -1,5 +1,6 @@
 """PyTorch: offered after asking, never imported into Slicer."""
 
+import importlib.metadata
 import sys
 import types
 import unittest
@@ -15,9 +16,18 @@ class DependenciesTest(unittest.TestCase):
         return patcher.start()
 
     def setUp(self):
+        self.really = dependencies.torchIsInstalled
         self.installed = self.patch("CMBDetectionLib.dependencies.torchIsInstalled", return_value=False)
         self.confirm = self.patch("slicer.util.confirmOkCancelDisplay", return_value=True)
         self.patch("CMBDetectionLib.dependencies.slicer.modules", new=types.SimpleNamespace(pytorchutils=object()))
+
+    def test_anOldTorchIsNone(self):
+        isInstalled = self.really
+        for version, expected in (("2.3.1", False), ("2.6.0+cpu", True), ("3.0.0a0", True)):
+            with self.subTest(version), mock.patch("importlib.metadata.version", return_value=version):
+                self.assertEqual(isInstalled(), expected)
+        with mock.patch("importlib.metadata.version", side_effect=importlib.metadata.PackageNotFoundError):
+            self.assertFalse(isInstalled())
 
     def test_nothingIsAskedWhenTorchIsThere(self):
         self.installed.return_value = True

@@ -17,8 +17,8 @@ NEW, INPUT_CHANGED, MODEL_CHANGED, SETTINGS_CHANGED, RESULTS_CHANGED, TRIED_AGAI
     "without a result", "with a changed input", "of another model", "with other settings", "with changed result files",
     "failed before, tried again")
 
-LASTING = ("input", "model", "settings")
-"""Kinds of failures that the same input, model and settings give again."""
+LASTING = "input"
+"""Kind of the failures that the same input gives again; what was wrong with a model or the machine may be mended."""
 _SETTINGS = ("modality", "operating_point", "improbable_regions")
 _NETWORKS = ("Models/brain-mask", "Models/region-map")
 
@@ -109,7 +109,7 @@ def _reason(scan: CohortScan, folder: Path, record: Record | None, wanted: dict[
     for part, reason in (("model", MODEL_CHANGED), ("settings", SETTINGS_CHANGED)):
         if record.fingerprint.get(part) != wanted[part]:
             return reason
-    if record.status == FAILED and record.kind not in LASTING:
+    if record.status == FAILED and record.kind != LASTING:
         return TRIED_AGAIN
     if not are_unchanged(scan.files, record.inputs):
         return INPUT_CHANGED

@@ -71,7 +71,9 @@ def process_scan(task: Task) -> Outcome:
                                                acquisition))
     except Exception as error:
         kind, problem, _ = explain(error)
-        return Outcome(task.scan, kind=kind, problem=problem, inputs=inputs)
+        # a file system that failed may answer the next time
+        lasting = inputs if isinstance(error, InputError) else {}
+        return Outcome(task.scan, kind=kind, problem=problem, inputs=lasting)
     return Outcome(task.scan, len(detection.result.findings), len(detection.result.candidates))
 
 
