@@ -37,7 +37,8 @@ class Outcome:
     """How a run ended.
 
     `status` is done, cancelled or failed; `kind` is the engine's error kind when failed (``input``, ``memory``,
-    ``cuda_memory``, ``crash``, ...); `message` is the sentence to show; `files` are the result's paths by role.
+    ``cuda_memory``, ``crash``, ...); `message` is the sentence to show; `files` are the result's paths by role,
+    `questions` what a reader has to answer (see `microbleeds.export.pair_answers.Question`).
     """
 
     status: str
@@ -45,6 +46,7 @@ class Outcome:
     message: str = ""
     files: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    questions: tuple[dict, ...] = ()
 
 
 def defaultCommand() -> EngineCommand:
@@ -66,6 +68,7 @@ class EngineProcess:
         self._log = b""
         self._error = None
         self._files = None
+        self._questions = []
         self._warnings = []
         self._cancelled = False
         self._process = qt.QProcess()
@@ -137,7 +140,7 @@ class EngineProcess:
         elif name == "error":
             self._error = (event["kind"], event["message"])
         elif name == "result":
-            self._files = event["files"]
+            self._files, self._questions = event["files"], event.get("questions", [])
 
     def _readLog(self):
         self._log = (self._log + _bytes(self._process.readAllStandardError()))[-_LOG_LENGTH:]
@@ -162,7 +165,8 @@ class EngineProcess:
         if self._error:
             self._finish(Outcome(FAILED, *self._error))
         elif self._files and exitCode == 0 and not crashed:
-            self._finish(Outcome(DONE, files=self._files, warnings=tuple(self._warnings)))
+            self._finish(Outcome(DONE, files=self._files, warnings=tuple(self._warnings),
+                                 questions=tuple(self._questions)))
         elif exitCode in _EXIT_CODES_OF_KILL or _LAUNCHER_SAW_CRASH in self._log:
             self._finish(Outcome(FAILED, "memory", _(
                 "The system stopped the engine, most likely because memory ran out. "

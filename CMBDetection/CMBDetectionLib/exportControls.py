@@ -196,13 +196,7 @@ class ExportControls:
 
     def _asked(self, outcome) -> list[str]:
         """Show the questions of the comparison and return what to do about them."""
-        if "pairs" not in outcome.files:
-            self._questions.forget()
-            return []
-        try:
-            self._questions.take(Path(outcome.files["pairs"]))
-        except InputError as error:
-            return [str(error)]
+        self._questions.take(outcome.questions)
         if not self._questions.openCount:
             return []
         return [_("{count} of the microbleeds may be new or not: answer below the baseline, then export again with "

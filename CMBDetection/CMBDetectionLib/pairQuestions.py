@@ -2,12 +2,12 @@
 review, so that they are asked once."""
 
 from dataclasses import replace
-from datetime import datetime, timezone
 
 import qt
 from microbleeds.errors import InputError
 from microbleeds.export.pair_answers import Question, read_questions, table_beside, with_questions, write_questions
 from microbleeds.longitudinal import NEW
+from microbleeds.review_log import now
 from slicer.i18n import tr as _
 
 from .reviewSession import readerName
@@ -40,15 +40,12 @@ class PairQuestions:
         self._questions = []
         self._fill()
 
-    def take(self, path):
-        """Show the questions that an export has written, the answered ones too, so that an answer can be changed.
+    def take(self, questions):
+        """Show the questions of an export's outcome, the answered ones too, so that an answer can be changed.
 
-        Raises
-        ------
-        InputError
-            If they cannot be read.
+        They are those of this comparison; the table in its folder may hold others.
         """
-        self._questions = list(read_questions(path))
+        self._questions = [Question(**one) for one in questions]
         self._fill()
 
     @property
@@ -109,7 +106,7 @@ class PairQuestions:
         if row < 0:
             return
         answered = replace(self._questions[row], answer=answer, reader=readerName() if answer else "",
-                           answered_at=datetime.now(timezone.utc).isoformat(timespec="seconds") if answer else "")
+                           answered_at=now() if answer else "")
         try:
             self._save(answered)
         except InputError as error:

@@ -1,10 +1,9 @@
 """A review made elsewhere, taken over into the one on screen; what contradicts it is asked, not guessed."""
 
-from datetime import datetime, timezone
-
 import slicer
 from microbleeds.import_files import read_foreign, with_grown_regions
 from microbleeds.import_review import events_of, match_foreign
+from microbleeds.review_log import now
 from slicer.i18n import tr as _
 
 from .reviewSession import readerName
@@ -26,8 +25,7 @@ def importReview(session, path) -> str:
     foreign = with_grown_regions(read_foreign(path, volume, name, scan_sha256=digest), volume, session.isBright())
     plan = match_foreign(session.state.items, foreign, session.labels())
     take = plan.conflicts if plan.conflicts and _theirsShallWin(plan.conflicts) else ()
-    at = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    session.takeEvents(events_of(plan, readerName(), at, session.state.next_id, take))
+    session.takeEvents(events_of(plan, readerName(), now(), session.state.next_id, take))
     told = _("{matched} matched, {added} added, {kept} of yours not in the file, {conflicts} conflicts ({whose}).")
     return told.format(matched=len(plan.matched), added=len(plan.additions), kept=len(plan.missing),
                        conflicts=len(plan.conflicts), whose=_("theirs taken") if take else _("yours kept"))

@@ -4,7 +4,6 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
 
 import numpy as np
 import qt
@@ -20,6 +19,7 @@ from microbleeds.review_log import (
     detection_value,
     events_table,
     extended,
+    now,
     place_of,
     replay,
     shown_items,
@@ -121,7 +121,7 @@ class ReviewSession:
 
     def _actAll(self, actions, then=None):
         seconds = round(time.monotonic() - self._shownAt, 2)
-        at, reader = datetime.now(timezone.utc).isoformat(timespec="seconds"), readerName()
+        at, reader = now(), readerName()
         events, state = self._sidecar.events, self.state
         for action, number, value in actions:
             events, state = extended(events, Event(at, reader, action, number, value, seconds))

@@ -1,5 +1,6 @@
 """A reviewed case from its files: the scan, the review beside it with its label map, or else the detection's result."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,7 +14,14 @@ from .outputs import FILE_NAMES, read_result, result_to_json
 from .read_write import Scan, read_json, read_on_grid, read_scan, scan_stem
 from .review_files import FILE_NAME, UNDECIDED, Review, ReviewedFinding, review_from_json
 from .review_log import ADDED, DETECTED, SKIPPED, VERDICT, Event, ReviewItem, ReviewState, place_of, replay, shown_items
-from .review_sidecar import Sidecar, labels_beside, sidecar_from_json
+from .review_sidecar import (
+    Sidecar,
+    is_of_scan,
+    labels_beside,
+    sidecar_from_json,
+    stored_digest,
+    with_digest_beside,
+)
 from .reviewed_case import CaseFinding, ReviewedCase, acquisition_of
 from .volume import Volume
 
@@ -28,8 +36,7 @@ def read_case(image: Path, review: Path | None = None, results: Path | None = No
     image : Path
         As for a detection: a file, or the folder of a DICOM series.
     review : Path, optional
-        The review file; else ``S_desc-cmb_review.json`` in `results` or beside the image, if there is one. Its label
-        map lies beside it.
+        The review file; else see `find_review`. Its label map lies beside it.
     results : Path, optional
         Folder of a detection's results, where there is no review; else the image's own folder.
 
@@ -47,7 +54,7 @@ def case_of(scan: Scan, review: Path | None = None, results: Path | None = None,
 
     Without labels the label map is not read but empty, and outlines that a reader has drawn have no volume.
     """
-    review = review or find_review(scan.path, results)
+    review = review or find_review(scan, results)
     if review is not None:
         return _reviewed(scan, review, with_labels)
     folders = _folders(scan.path, results)
@@ -76,9 +83,28 @@ def detection_of(scan: Scan, results: Path | None = None) -> tuple[DetectionResu
     return result, path.with_name(FILE_NAMES["labels"].format(scan.stem))
 
 
-def find_review(image: Path, results: Path | None = None) -> Path | None:
-    """Return the review file of a scan, in the folder of results or beside the scan; None if there is none."""
-    return _first(_folders(image, results), FILE_NAME.format(scan_stem(image)))
+def find_review(scan: Scan, results: Path | None = None) -> Path | None:
+    """Return the review file of a scan; None if there is none.
+
+    It is ``S_desc-cmb_review.json`` in the folder of results, in its place there of a cohort, or beside the scan, or
+    the one with a digest in its name there. Of several the first one counts that is surely of this scan; if none is,
+    the first of all, which may be of a copy in another format.
+    """
+    named = [folder / FILE_NAME.format(scan.stem) for folder in _folders(scan.path, results)]
+    there = [path for path in (*named, *with_digest_beside(named[-1])) if path.exists()]
+    if len(there) < 2:
+        return there[0] if there else None
+    digest = stored_digest(scan.path)
+    return next((path for path in there if _is_of(path, scan, digest)), there[0])
+
+
+def _is_of(path: Path, scan: Scan, digest: str) -> bool:
+    try:
+        content = read_json(path, "take it from a backup")
+        review = review_from_json(content, path.name)
+    except InputError:
+        return False
+    return is_of_scan(review.input_sha256, content.get("voxels_sha256", ""), scan.sha256, digest)
 
 
 def subject_and_session(stem: str) -> tuple[str, str]:
@@ -89,10 +115,11 @@ def subject_and_session(stem: str) -> tuple[str, str]:
 
 def _folders(image: Path, results: Path | None) -> list[Path]:
     """Return where the files of a scan may lie: in the folder of results, in its place there of a cohort, beside it."""
+    beside = Path(os.path.abspath(image)).parent
     if results is None:
-        return [image.parent]
+        return [beside]
     subject, session = subject_and_session(scan_stem(image))
-    return [results, results / f"sub-{subject}" / (f"ses-{session}" if session else "") / "anat", image.parent]
+    return [results, results / f"sub-{subject}" / (f"ses-{session}" if session else "") / "anat", beside]
 
 
 def _first(folders: Sequence[Path], name: str) -> Path | None:
@@ -155,12 +182,11 @@ def _last_said(sidecar: Sidecar | None) -> str:
 def _unreviewed(scan: Scan, result: DetectionResult, label_map: Path, with_labels: bool) -> ReviewedCase:
     findings = tuple(map(_of_result, result.findings))
     labels = _labels(label_map, scan, findings, with_labels)
-    classify = result.provenance.parameters.get("classify", {})
     subject, session = subject_and_session(scan.stem)
     return ReviewedCase(
         subject, session, scan.stem, scan.path.name, scan.sha256, scan.volume, labels,
         acquisition_of(result.provenance.modality, scan.metadata, scan.volume), findings,
-        threshold=classify.get("threshold"), provenance=result_to_json(result)["provenance"],
+        threshold=result.threshold, provenance=result_to_json(result)["provenance"],
         simulated=scan.simulated, warnings=scan.warnings)
 
 

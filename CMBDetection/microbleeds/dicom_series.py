@@ -30,6 +30,8 @@ _TEXT_TAGS = {"0008|0060": "modality", "0008|0008": "image_type", "0008|103e": "
               "0018|1030": "protocol_name", "0018|0024": "sequence_name"}
 _META_BYTES = 1024
 """At the beginning of a file, with how it is encoded."""
+_CLASS = re.compile(rb"\x02\x00\x02\x00UI..([0-9.]+)", re.DOTALL)
+"""What kind of object it is."""
 _TRANSFER_SYNTAX = re.compile(rb"\x02\x00\x10\x00UI..([0-9.]+)", re.DOTALL)
 _PIXELS = {b"1.2.840.10008.1.2": b"\xe0\x7f\x10\0", b"1.2.840.10008.1.2.1": b"\xe0\x7f\x10\0",
            b"1.2.840.10008.1.2.2": b"\x7f\xe0\0\x10"}
@@ -66,7 +68,7 @@ def read_series(folder: Path) -> ReadImage:
     check_size((*headers[0].GetSize()[:2], len(files)), name)
     volume = _read_voxels(files, name)
     expected = voxel_to_ras(volume, [(0, 0, k) for k in range(len(files))])
-    complete = all(map(_has_all_pixels, files, headers)) and _count_files(folder, headers[0]) <= len(files)
+    complete = all(map(_has_all_pixels, files, headers)) and _count_files(folder, files[0]) <= len(files)
     if not complete or np.abs(expected - positions).max() > GRID_TOLERANCE_MM:
         raise InputError(f"{name} lacks slices, or has damaged or unevenly spaced ones; export the series again.")
     return ReadImage(volume, tuple(map(Path, files)), _tags(headers[0]))
@@ -75,7 +77,12 @@ def read_series(folder: Path) -> ReadImage:
 def _check_folder(folder: Path) -> None:
     """Refuse a folder, or something in it, that cannot be read: GDCM says nothing, and waits for pipes for ever."""
     try:
-        for path in folder.iterdir():
+        paths = list(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be opened ({error.strerror}); check the path and your "
+                         "permissions.") from None
+    try:
+        for path in paths:
             if path.exists() and not path.is_dir():
                 require_ordinary(path)
                 open(path, "rb").close()
@@ -107,12 +114,14 @@ def _tags(header: sitk.ImageFileReader) -> dict[str, Any]:
     """Return what is known of the sequence; nothing that could identify the patient."""
     found = {key: header.GetMetaData(tag).strip() for tag, key in (_TEXT_TAGS | _NUMBER_TAGS).items()
              if header.HasMetaDataKey(tag)}
-    numbers = {key: float(found.pop(key)) for key in _NUMBER_TAGS.values() if _is_number(found.get(key, ""))}
+    told = {key: found.pop(key, "") for key in _NUMBER_TAGS.values()}
+    numbers = {key: float(text) for key, text in told.items() if _is_number(text)}
     return {key: text for key, text in found.items() if text} | numbers
 
 
 def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE) is not None
+    found = re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", text, re.IGNORECASE)
+    return found is not None and math.isfinite(float(text))
 
 
 def _check_geometry(headers: Sequence[sitk.ImageFileReader], name: str) -> None:
@@ -185,13 +194,15 @@ def _has_all_pixels(file: str, header: sitk.ImageFileReader) -> bool:
     return len(content) - content.find(mark) - len(mark) >= expected
 
 
-def _count_files(folder: Path, like: sitk.ImageFileReader) -> int:
-    """Return how many files say that they are such DICOM images; GDCM leaves out damaged ones without a word."""
-    kind = like.GetMetaData("0008|0016").strip("\0 ").encode() if like.HasMetaDataKey("0008|0016") else b""
-    count = 0
-    for path in folder.iterdir():
-        if path.is_file():
-            with open(path, "rb") as file:
-                start = file.read(_META_BYTES)
-            count += start[128:132] == b"DICM" and kind in start
-    return count
+def _count_files(folder: Path, like: str) -> int:
+    """Return how many files say that they are of the kind of one file; GDCM leaves out damaged ones without a word."""
+    kind = _class_of(Path(like))
+    return sum(path.is_file() and _class_of(path) == kind for path in folder.iterdir()) if kind else 0
+
+
+def _class_of(path: Path) -> bytes | None:
+    """Return the class that a DICOM file says it is of, at its beginning."""
+    with open(path, "rb") as file:
+        start = file.read(_META_BYTES)
+    found = _CLASS.search(start) if start[128:132] == b"DICM" else None
+    return found[1] if found else None

@@ -6,6 +6,7 @@ Modules that import numpy or more are imported where they are used, so that ``cm
 import argparse
 import threading
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .batch import OK, make_folder
@@ -76,17 +77,23 @@ def _export(options: argparse.Namespace, reporter: Reporter) -> int:
         raise SettingsError("Answers belong to a comparison; name the earlier scan with --baseline too.")
     if len(options.images) > 1 and (options.review or options.baseline):
         raise SettingsError("A review or a baseline belongs to one scan; export the scans one by one.")
-    from .case_files import read_case
+    from .case_files import case_of, find_review, read_case
     from .export.formats import Wish, export_cases
+    from .export.pair_answers import table_beside
+    from .read_write import read_scan
 
     wish = Wish(tuple(options.formats), options.output, options.cohort_table, options.unreviewed, options.overwrite,
-                options.nnunet_number, _answers(options))
+                options.nnunet_number, options.answers)
     make_folder(options.output)
     sources = [Path(image) for image in options.images]
     cases = []
     for number, source in enumerate(sources):
         reporter.progress(str(source), "read", "Reading", 0.3 * number / len(sources))
-        case = read_case(source, options.review, options.results)
+        scan = read_scan(source)
+        review = options.review or find_review(scan, options.results)
+        if options.baseline and not options.answers and review and table_beside(review).exists():
+            wish = replace(wish, answers=table_beside(review))
+        case = case_of(scan, review, options.results)
         cases.append(case)
         for sentence in case.warnings:
             reporter.warning(str(source), sentence)
@@ -98,19 +105,8 @@ def _export(options: argparse.Namespace, reporter: Reporter) -> int:
         reporter.warning(image, sentence)
     if options.progress == "json":
         count = sum(len(case.microbleeds) for case in cases)
-        reporter.result(image, exported.files, count, count)
+        reporter.result(image, exported.files, count, count, [asdict(one) for one in exported.questions])
     else:
         for name, path in exported.files.items():
             print(f"{FORMATS.get(name, name.replace('_', ' '))}: {path}")
     return OK
-
-
-def _answers(options: argparse.Namespace) -> Path | None:
-    """Return the table of answers on the pairs with the baseline: the one that is named, or beside the review."""
-    from .case_files import find_review
-    from .export.pair_answers import table_beside
-
-    if options.answers or not options.baseline:
-        return options.answers
-    review = options.review or find_review(Path(options.images[0]), options.results)
-    return next((table for table in ([table_beside(review)] if review else []) if table.exists()), None)

@@ -10,6 +10,8 @@ KEPT = "kept"
 REMOVED = "removed"
 FARTHEST_EDGE_MM = 10.0
 """Of a candidate farther from the edge of the brain nobody asks how far."""
+CENTRE_LIMIT_MM = 5.0
+"""Centres that belong to one microbleed are nearer to each other than this (VALDO)."""
 
 
 @dataclass(frozen=True)

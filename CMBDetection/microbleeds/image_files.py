@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .errors import InputError
-from .nifti_header import is_zipped, read_header
+from .nifti_header import NiftiHeader, is_zipped, read_header
 from .ordinary_files import require_ordinary
 from .volume import Volume
 
@@ -41,9 +41,15 @@ MOST_VOXELS = 2**27
 
 It is judged by the header, before a reader asks for the memory."""
 _MOST_HEADER_BYTES = 1 << 20
-_BLOCK_BYTES, _BLOCK_VOXELS = 1 << 24, 1 << 22
+_BLOCK_BYTES, _PACKED_BYTES = 1 << 24, 1 << 20
 _MOST_EXTRA_BYTES = 1 << 20
 """Behind the voxels; nobody unpacks more to see whether the file ends well."""
+_ZLIB, _GZIP = zlib.MAX_WBITS, 16 + zlib.MAX_WBITS
+"""How zlib calls its two forms of packed bytes."""
+_REAL_TYPES = {16: "f4", 64: "f8"}
+"""The types of NIfTI that may hold NaN, by their codes."""
+_MANY_FILES = re.compile(r"LIST\b|.*%\d*d")
+"""In the place of the name of the file of the voxels: a list that follows, or a pattern of names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +70,10 @@ def read_image(path: Path) -> ReadImage:
     InputError
         If it is missing, damaged, in another format, or not one 3-D volume of real numbers.
     """
-    reader = _open(path)
-    _check_header(reader, path.name)
-    not_finite = _not_finite(path) if _is_nifti(path) else None
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    # axes of length 1 after the third are dropped
-    reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
-    try:
-        with silence():
-            volume = volume_from_itk(reader.Execute())
-    except RuntimeError:
-        raise damaged(path.name) from None
+    volume, not_finite, warnings = _read(path, sitk.sitkFloat32)
     if not_finite is not None:
         volume = volume.with_data(np.where(not_finite, np.float32(np.nan), volume.data))
-    return ReadImage(volume, (path, *data_files(path)), warnings=_check_orientations(reader, volume))
+    return ReadImage(volume, (path, *data_files(path)), warnings=warnings)
 
 
 def read_stored_values(path: Path) -> Volume:
@@ -88,14 +84,24 @@ def read_stored_values(path: Path) -> Volume:
     InputError
         See `read_image`.
     """
-    reader = _open(path)
+    return _read(path)[0]
+
+
+def _read(path: Path, pixel_type: int | None = None) -> tuple[Volume, np.ndarray | None, tuple[str, ...]]:
+    """Return the volume, which of its voxels are not finite (None if none) as ITK does not say, and warnings."""
+    reader, header = _open(path)
     _check_header(reader, path.name)
+    not_finite = _read_through(path, header) if header is not None else None
+    if pixel_type is not None:
+        reader.SetOutputPixelType(pixel_type)
+    # axes of length 1 after the third are dropped
     reader.SetExtractSize([*reader.GetSize()[:3], *[0] * (reader.GetDimension() - 3)])
     try:
         with silence():
-            return volume_from_itk(reader.Execute())
+            volume = volume_from_itk(reader.Execute())
     except RuntimeError:
         raise damaged(path.name) from None
+    return volume, not_finite, _check_orientation(header, volume, path.name) if header is not None else ()
 
 
 def volume_from_itk(image: sitk.Image) -> Volume:
@@ -135,22 +141,34 @@ def silence() -> Iterator[None]:
     """Keep from the user what ITK, and the libraries under it that write to file descriptor 2, have to say."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    stderr, nowhere = (os.dup(2), os.open(os.devnull, os.O_WRONLY)) if sys.stderr else (None, None)
+    stderr = _close_stderr()
     try:
-        if nowhere is not None:
-            sys.stderr.flush()
-            os.dup2(nowhere, 2)
         yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if nowhere is not None:
+        if stderr is not None:
             os.dup2(stderr, 2)
             os.close(stderr)
-            os.close(nowhere)
 
 
-def _open(path: Path) -> sitk.ImageFileReader:
-    """Return a reader that has read the header."""
+def _close_stderr() -> int | None:
+    """Let file descriptor 2 lead nowhere and return a copy of it; None where there is none, as in programs of Windows
+    without a console, which may have a sys.stderr all the same."""
+    if not sys.stderr:
+        return None
+    try:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+    except (OSError, ValueError):
+        return None
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return stderr
+
+
+def _open(path: Path) -> tuple[sitk.ImageFileReader, NiftiHeader | None]:
+    """Return a reader that has read the header, and what the header of a NIfTI file says."""
     require_readable_name(path)
     try:
         require_ordinary(path)
@@ -168,9 +186,9 @@ def _open(path: Path) -> sitk.ImageFileReader:
     if not path.name.lower().endswith(IMAGE_SUFFIXES):
         raise InputError(f"{path.name} is not in a format that can be read; give NIfTI (.nii, .nii.gz), NRRD, MHA/MHD "
                          "or the folder of a DICOM series.")
-    check = _check_nifti if _is_nifti(path) else _CHECKS.get(path.suffix.lower())
-    if check:
-        check(path)
+    header = _check_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else None
+    if header is None:
+        _TEXT_HEADERS[path.suffix.lower()][0](path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -180,7 +198,7 @@ def _open(path: Path) -> sitk.ImageFileReader:
         if "orthonormal" in str(error):
             raise _sheared(path.name) from None
         raise damaged(path.name) from None
-    return reader
+    return reader, header
 
 
 def _sheared(name: str) -> InputError:
@@ -190,41 +208,60 @@ def _sheared(name: str) -> InputError:
 
 def _check_meta_image(path: Path) -> None:
     """Refuse a MetaImage whose voxels are not all there: ITK 5.4 reads on, and may end the whole program."""
-    told, begin = _text_header(path, "=", lambda line: line.startswith("ElementDataFile"))
-    place, packed = told.get("ElementDataFile", ""), told.get("CompressedData", "False").lower() in ("true", "t", "1")
+    told, begin = _meta_header(path)
+    place, packed = told.get("ElementDataFile"), told.get("CompressedData", "False").lower() in ("true", "t", "1")
+    _refuse_many_files(place, path.name)
     try:
         sides = [int(side) for side in told["DimSize"].split()]
         size = math.prod(sides) * int(told.get("ElementNumberOfChannels", 1)) * _META_BYTES[told["ElementType"]]
         if min(sides) <= 0 or size <= 0 or int(told["NDims"]) != len(sides):
             raise ValueError
         check_size(sides[:3], path.name)
-        data, begin = (path, begin) if place == "LOCAL" else (path.parent / place, 0)
+        data, begin = (path, begin) if place is None else (path.parent / place, 0)
         there = require_ordinary(data) - begin
         if packed:
             with open(data, "rb") as file:
                 file.seek(begin)
-                there = _size_of_zlib(file, size)
+                there = sum(map(len, _unpacked(file, size, _ZLIB)))
     except _DAMAGE:
         raise damaged(path.name) from None
     if there < size:
         raise damaged(path.name)
 
 
-def _size_of_zlib(file: IO[bytes], enough: int) -> int:
-    """Return how many bytes a zlib stream gives, or some number from `enough` on; see `_size_of_stream`."""
-    stream, size = zlib.decompressobj(), 0
-    while size < enough + _MOST_EXTRA_BYTES and not stream.eof:
-        packed = stream.unconsumed_tail or file.read(_BLOCK_BYTES)
-        if not packed:
-            raise EOFError
-        size += len(stream.decompress(packed, _BLOCK_BYTES))
-    return size
+def _unpacked(file: IO[bytes], enough: int, form: int) -> Iterator[bytes]:
+    """Yield in blocks what packed bytes hold, to the end of the stream that has the byte of number `enough`.
+
+    This end, with a check sum, is read too, unless `_MOST_EXTRA_BYTES` come before it. What follows it does not matter.
+
+    Raises
+    ------
+    EOFError, zlib.error
+        If the file ends before that, or is damaged.
+    """
+    size, packed = 0, b""
+    while size < enough:
+        stream = zlib.decompressobj(form)
+        while not stream.eof and size < enough + _MOST_EXTRA_BYTES:
+            packed = packed or file.read(_PACKED_BYTES)
+            if not packed:
+                raise EOFError
+            block = stream.decompress(packed, _BLOCK_BYTES)
+            packed = stream.unused_data if stream.eof else stream.unconsumed_tail
+            size += len(block)
+            yield block
+
+
+def _refuse_many_files(place: str | None, name: str) -> None:
+    if place is not None and _MANY_FILES.match(place):
+        raise InputError(f"{name} has its voxels in several files ({place}), which are not read; save it as one file "
+                         "first.")
 
 
 def _check_nrrd(path: Path) -> None:
     """Refuse a packed NRRD that was cut off in its last bytes, which ITK does not read, and impossible voxel sizes."""
-    told, begin = _text_header(path, ":", lambda line: not line.strip())
-    told = {name.lower(): value for name, value in told.items()}
+    told, begin = _nrrd_header(path)
+    _refuse_many_files(told.get("data file"), path.name)
     try:
         sides = [int(side) for side in told["sizes"].split()]
         if len(sides) == 3:
@@ -237,8 +274,10 @@ def _check_nrrd(path: Path) -> None:
             with open(data, "rb") as packed:
                 packed.seek(begin)
                 with gzip.open(packed) as file:
+                    size = 0
                     # the end of what is larger is not looked at
-                    _size_of_stream(file, MOST_VOXELS)
+                    while size < MOST_VOXELS and (block := file.read(_BLOCK_BYTES)):
+                        size += len(block)
     except _DAMAGE:
         raise damaged(path.name) from None
 
@@ -248,7 +287,8 @@ def _text_header(path: Path, mark: str, is_last: Callable[[str], bool]) -> tuple
     told, end = {}, 0
     with open(path, "rb") as file:
         for line in io.BytesIO(file.read(_MOST_HEADER_BYTES)):
-            text, end = line.decode("latin-1"), end + len(line)
+            # names of files are bytes
+            text, end = line.decode("utf-8", "surrogateescape"), end + len(line)
             key, found, value = text.partition(mark)
             if found:
                 told[key.strip()] = value.strip()
@@ -257,7 +297,28 @@ def _text_header(path: Path, mark: str, is_last: Callable[[str], bool]) -> tuple
     return told, end
 
 
-_CHECKS = {".mha": _check_meta_image, ".mhd": _check_meta_image, ".nrrd": _check_nrrd, ".nhdr": _check_nrrd}
+def _meta_header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a MetaImage and where they end; see `_text_header`."""
+    told, end = _text_header(path, "=", lambda line: line.startswith("ElementDataFile"))
+    # the voxels follow
+    if told.get("ElementDataFile", "").upper() == "LOCAL":
+        del told["ElementDataFile"]
+    return told, end
+
+
+def _nrrd_header(path: Path) -> tuple[dict[str, str], int]:
+    """Return the fields of a NRRD file, their names in small letters, and where they end; see `_text_header`."""
+    told, end = _text_header(path, ":", lambda line: not line.strip())
+    told = {name.lower(): value for name, value in told.items()}
+    if "datafile" in told:
+        told["data file"] = told.pop("datafile")
+    return told, end
+
+
+_TEXT_HEADERS = {
+    **dict.fromkeys((".mha", ".mhd"), (_check_meta_image, _meta_header, "ElementDataFile")),
+    **dict.fromkeys((".nrrd", ".nhdr"), (_check_nrrd, _nrrd_header, "data file"))}
+"""By the suffix of a file: what judges its header, what reads it, and the field that names another file of voxels."""
 
 
 def check_size(sides: Sequence[int], name: str) -> None:
@@ -294,37 +355,60 @@ def _check_header(reader: sitk.ImageFileReader, name: str) -> None:
         raise InputError(f"{name} has an impossible position in its header; correct the origin there.")
 
 
-def _is_nifti(path: Path) -> bool:
-    return path.name.lower().endswith((".nii", ".nii.gz"))
-
-
-def _check_nifti(path: Path) -> None:
-    """Refuse a NIfTI file whose header cannot be, or which was cut off: ITK reads zeros for what is missing."""
+def _check_nifti(path: Path) -> NiftiHeader:
+    """Refuse a NIfTI file whose header cannot be."""
     try:
         header = read_header(path)
-        if max(header.shape[3:], default=1) > 1:
-            # refused soon, for that
-            return
-        there = path.stat().st_size
-        check_size(header.shape, path.name)
-        if is_zipped(path):
-            with gzip.open(path) as file:
-                there = _size_of_stream(file, header.size)
     except _DAMAGE:
         raise damaged(path.name) from None
-    _check_sides(header.sides_mm, path.name)
-    if not header.has_orientation:
-        raise _sheared(path.name)
-    if there < header.size:
+    # several volumes are refused soon, for that
+    if max(header.shape[3:], default=1) == 1:
+        check_size(header.shape, path.name)
+        _check_sides(header.sides_mm, path.name)
+        if not header.has_orientation:
+            raise _sheared(path.name)
+    return header
+
+
+def _read_through(path: Path, header: NiftiHeader) -> np.ndarray | None:
+    """Read a NIfTI file up to its last voxel: ITK reads zeros for what is missing, and for NaN and infinity.
+
+    Returns
+    -------
+    (i, j, k) bool or None
+        Which voxels are NaN or infinite; None if none.
+
+    Raises
+    ------
+    InputError
+        If it was cut off or is damaged.
+    """
+    kind = header.order + _REAL_TYPES[header.datatype] if header.datatype in _REAL_TYPES else None
+    width = header.bits // 8
+    # in pieces, because the values may need more memory than the image that is made of them
+    finite, end, size, waiting = np.ones(math.prod(header.shape) if kind else 0, bool), 0, 0, bytearray()
+    try:
+        with open(path, "rb") as file:
+            for block in _unpacked(file, header.size, _GZIP) if is_zipped(path) else _stored(file, header.size):
+                if kind:
+                    waiting += block[max(header.offset - size, 0):]
+                    count = min(len(waiting) // width, finite.size - end)
+                    finite[end:end + count] = np.isfinite(np.frombuffer(bytes(waiting[:count * width]), kind))
+                    del waiting[:count * width]
+                    end += count
+                size += len(block)
+    except _DAMAGE:
+        raise damaged(path.name) from None
+    if size < header.size:
         raise damaged(path.name)
+    return None if finite.all() else ~finite.reshape(header.shape[:3], order="F")
 
 
-def _size_of_stream(file: IO[bytes], enough: int) -> int:
-    """Return how many bytes a stream gives, or some number from `enough` on; its end, with a check sum, is read too."""
-    size = 0
-    while size < enough + _MOST_EXTRA_BYTES and (block := file.read(_BLOCK_BYTES)):
-        size += len(block)
-    return size
+def _stored(file: IO[bytes], size: int) -> Iterator[bytes]:
+    """Yield in blocks the first `size` bytes of a file, or what it has of them."""
+    while size > 0 and (block := file.read(min(size, _BLOCK_BYTES))):
+        size -= len(block)
+        yield block
 
 
 def _check_sides(sides_mm: Sequence[float], name: str) -> None:
@@ -333,43 +417,24 @@ def _check_sides(sides_mm: Sequence[float], name: str) -> None:
         raise InputError(f"{name} has voxels of {told} mm in its header; correct the voxel size there.")
 
 
-def _not_finite(path: Path) -> np.ndarray | None:
-    """Return which voxels of a NIfTI file are NaN or infinite, (i, j, k) bool, None if none; ITK reads them as 0."""
-    header = read_header(path)
-    kind = {16: "f4", 64: "f8"}.get(header.datatype)
-    if kind is None:
-        return None
-    finite = np.empty(math.prod(header.shape[:3]), bool)
-    with gzip.open(path) if is_zipped(path) else open(path, "rb") as file:
-        file.seek(header.offset)
-        # in pieces, because the values may need more memory than the image that is made of them
-        for begin in range(0, finite.size, _BLOCK_VOXELS):
-            piece = finite[begin:begin + _BLOCK_VOXELS]
-            piece[:] = np.isfinite(np.frombuffer(file.read(piece.size * header.bits // 8), header.order + kind))
-    return None if finite.all() else ~finite.reshape(header.shape[:3], order="F")
-
-
-def _check_orientations(reader: sitk.ImageFileReader, volume: Volume) -> tuple[str, ...]:
-    """Warn if the header of a NIfTI file leaves the place of the scan open."""
-    if not reader.HasMetaDataKey("sform_code"):
+def _check_orientation(header: NiftiHeader, volume: Volume, name: str) -> tuple[str, ...]:
+    """Warn if the header of a NIfTI file leaves the place of the scan open; refuse one that nobody can have meant."""
+    if header.sform is None:
+        return () if header.has_qform else (
+            "The header gives no orientation, so left and right are not known; positions are uncertain.",)
+    difference_mm = np.abs(np.array(header.sform) - volume.affine[:3]) @ [*volume.shape, 1]
+    if difference_mm.max() <= GRID_TOLERANCE_MM:
         return ()
-    if int(reader.GetMetaData("sform_code")) > 0:
-        sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
-        difference_mm = np.abs(sform - volume.affine[:3]) @ [*volume.shape, 1]
-        if difference_mm.max() > GRID_TOLERANCE_MM:
-            return ("The header gives two different positions (sform against qform and voxel size); the one that "
-                    "3D Slicer uses is taken, other programs may show the scan elsewhere.",)
-    elif int(reader.GetMetaData("qform_code")) == 0:
-        return ("The header gives no orientation, so left and right are not known; positions are uncertain.",)
-    return ()
+    if not header.is_qform_possible:
+        raise _sheared(name)
+    return ("The header gives two different positions (sform against qform and voxel size); the one that "
+            "3D Slicer uses is taken, other programs may show the scan elsewhere.",)
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
-    """Return the file that holds the voxels of a detached header (.mhd, .nhdr), if there is one."""
-    if path.suffix.lower() not in (".mhd", ".nhdr"):
+    """Return the file that holds the voxels, if the header of a MetaImage or NRRD file names another."""
+    if path.suffix.lower() not in _TEXT_HEADERS:
         return ()
-    with open(path, encoding="utf-8", errors="replace") as file:
-        header = file.read(_MOST_HEADER_BYTES)
-    found = re.search(r"^(?:ElementDataFile\s*=|data file:)\s*(.+?)\s*$", header, re.MULTILINE | re.IGNORECASE)
-    data = path.parent / found[1] if found else path
+    _, read, field_name = _TEXT_HEADERS[path.suffix.lower()]
+    data = path.parent / read(path)[0].get(field_name, path.name)
     return (data,) if data != path and data.is_file() else ()

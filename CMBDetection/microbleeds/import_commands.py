@@ -47,7 +47,8 @@ def _import(options: argparse.Namespace, reporter: Reporter) -> int:
     from .import_files import read_foreign, with_grown_regions
     from .import_review import events_of, match_foreign
     from .read_write import read_scan
-    from .stored_review import now, open_review, with_events, write_stored
+    from .review_log import now
+    from .stored_review import open_review, with_events, write_stored
 
     image = options.image
     reporter.progress(image, "read", "Reading", 0.0)

@@ -15,7 +15,6 @@ What is listed without a verdict is meant as a microbleed.
 
 import csv
 import io
-import json
 import math
 import re
 from collections import Counter
@@ -29,18 +28,17 @@ import numpy as np
 
 from .components import equivalent_diameter_mm, label_components, region_voxels
 from .errors import InputError
-from .evaluation.cases import MAX_MARKED_SHARE
 from .export.table_cells import CSV, TSV, parse_table, split_cells
 from .export.tables import FINDING_COLUMNS
-from .geometry import from_canonical, ras_to_voxel, to_canonical, voxel_to_ras
+from .geometry import ras_to_voxel, voxel_to_ras
 from .image_files import IMAGE_SUFFIXES, read_image
+from .ordinary_files import parse_json, read_ordinary_text
 from .outputs import result_from_json
 from .point_regions import grow_regions
-from .read_write import grid_text, scan_stem
+from .read_write import MAX_MARKED_SHARE, grid_text, in_order_of, lies_on, scan_stem
 from .regions import REGIONS, SIDES
 from .review_files import ACCEPTED, CERTAINTIES, MIMIC_KINDS, REJECTED, UNDECIDED, VERDICTS, review_from_json
 from .review_log import events_from_json, replay
-from .training.label_maps import lies_on
 from .volume import Volume
 
 RAS, LPS = "RAS", "LPS"
@@ -166,7 +164,10 @@ def with_grown_regions(foreign: Sequence[ForeignFinding], image: Volume, bright:
     Diameters that are not known become those of the regions. `bright`: microbleeds are bright (QSM) instead of dark.
     """
     points = [one for one in foreign if one.voxels is None]
-    grown = grow_regions(image, [np.array(one.position_ras) for one in points], bright)
+    # what lies a little outside, see `_EDGE_MM`, grows from the edge
+    voxels = np.clip(ras_to_voxel(image, np.reshape([one.position_ras for one in points], (-1, 3))), 0,
+                     np.array(image.shape) - 1)
+    grown = grow_regions(image, list(voxel_to_ras(image, voxels)), bright)
     regions = dict(zip((one.number for one in points), region_voxels(grown, len(points)), strict=True))
     return tuple(one if one.voxels is not None else replace(
         one, voxels=regions[one.number],
@@ -179,7 +180,7 @@ def _read_label_map(path: Path, image: Volume, scan_name: str) -> tuple[ForeignF
     if not lies_on(found, image):
         raise InputError(f"{path.name} has a grid of {grid_text(found)} that does not lie on that of {scan_name}, "
                          f"{grid_text(image)}; resample it to the scan.")
-    data = from_canonical(to_canonical(image).with_data(to_canonical(found).data), image).data
+    data = in_order_of(image, found).data
     # some programs write NaN outside the brain
     data = np.where(np.isnan(data), 0, data)
     whole = np.rint(np.where(np.isfinite(data), data, -1))
@@ -266,6 +267,8 @@ def _foreign_rows(text: str, path: Path) -> tuple[list[dict[str, Any]], str | No
                  if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise InputError(f"{path.name} is no table ({error}); check its quotation marks.") from None
+    if not cells:
+        raise InputError(f"{path.name} has no cells with anything in them; export it again.")
     names = [cell.strip().lower() for cell in cells[0]]
     double = [name for name, count in Counter(names).items() if name and count > 1]
     if double:
@@ -342,8 +345,13 @@ def _read_fcsv(path: Path) -> list[ForeignFinding]:
     if not {"x", "y", "z"} <= set(names):
         raise InputError(f"{path.name} has no columns x, y and z; save it again as .mrk.json.")
     body = io.StringIO("".join(line for line in lines if not line.startswith("#")), newline="")
+    try:
+        rows = [row for row in csv.reader(body) if row]
+    except csv.Error as error:
+        raise InputError(f"{path.name} holds no points that can be read ({error}); save it again as "
+                         ".mrk.json.") from None
     found = []
-    for number, row in enumerate((row for row in csv.reader(body) if row), 1):
+    for number, row in enumerate(rows, 1):
         where, cells = f"Point {number} of {path.name}", dict(zip(names, row, strict=False))
         place = _place([cells.get(axis, "") for axis in "xyz"], where) * _TO_RAS[system]
         found.append(_finding(where, number, place, **_described(cells.get("label", ""), cells.get("desc", ""))))
@@ -352,7 +360,7 @@ def _read_fcsv(path: Path) -> list[ForeignFinding]:
 
 def _read_json(path: Path) -> tuple[list[ForeignFinding], _Origin | None]:
     try:
-        content = json.loads(_read_text(path))
+        content = parse_json(_read_text(path), foreign=True)
     except ValueError:
         raise InputError(f"{path.name} is not JSON or is damaged; export it again.") from None
     keys = content.keys() if isinstance(content, dict) else ()
@@ -411,7 +419,7 @@ def _markups(markups: Any, name: str) -> list[ForeignFinding]:
 def _described(label: str, description: str) -> dict[str, Any]:
     """Return what a point says; the description of ours is JSON, that of others a comment."""
     try:
-        record = json.loads(description)
+        record = parse_json(description, foreign=True)
     except ValueError:
         record = None
     if not isinstance(record, dict) or not {"verdict", "status", "id"} & set(record):
@@ -496,11 +504,9 @@ def _refuse_outside(found: Sequence[ForeignFinding], image: Volume, name: str, s
 
 def _read_text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        text = read_ordinary_text(path, "utf-8-sig")
     except OSError as error:
         raise InputError(f"{path} cannot be opened ({error.strerror}); check the path.") from None
-    try:
-        text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path.name} is not UTF-8; save it as UTF-8 or export it again.") from None
     if not text.strip():

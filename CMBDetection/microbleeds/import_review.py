@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .evaluation.matching import CENTRE_LIMIT_MM
-from .geometry import ras_to_voxel
+from .findings import CENTRE_LIMIT_MM
+from .geometry import nearest_voxels
 from .import_files import ForeignFinding, one_line
 from .region_codes import region_to_json
 from .review_files import ACCEPTED, UNDECIDED
@@ -230,8 +230,7 @@ def _voxels_of(one: ForeignFinding, labels: Volume | None) -> np.ndarray:
     """Return the voxels (n, 3) of a finding, of a point that which holds it."""
     if one.voxels is not None or labels is None:
         return np.empty((0, 3), int) if one.voxels is None else one.voxels
-    return np.clip(np.rint(ras_to_voxel(labels, np.array(one.position_ras))).astype(int), 0,
-                   np.array(labels.shape) - 1)[None]
+    return np.clip(nearest_voxels(labels, np.array(one.position_ras)), 0, np.array(labels.shape) - 1)[None]
 
 
 def _on_free_voxels(one: ForeignFinding, labels: Volume | None) -> ForeignFinding:

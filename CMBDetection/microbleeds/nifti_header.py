@@ -4,6 +4,7 @@ ITK takes the absolute value of a negative voxel size, one millimetre for none, 
 """
 
 import gzip
+import itertools
 import math
 import struct
 import zlib
@@ -13,14 +14,18 @@ from pathlib import Path
 _LAYOUTS = {
     348: (b"n+1\0", {"dim": (40, "8h"), "type": (70, "2h"), "pixdim": (76, "8f"), "offset": (108, "f"),
                      "scale": (112, "2f"), "codes": (252, "2h"), "qform": (256, "6f"), "sform": (280, "12f"),
-                     "magic": (344, "4s")}),
+                     "magic": (344, "4s"), "units": (123, "B")}),
     540: (b"n+2\0", {"dim": (16, "8q"), "type": (12, "2h"), "pixdim": (104, "8d"), "offset": (168, "q"),
                      "scale": (176, "2d"), "codes": (344, "2i"), "qform": (352, "6d"), "sform": (400, "12d"),
-                     "magic": (4, "4s")})}
+                     "magic": (4, "4s"), "units": (500, "i")})}
 """By the size of the header, which is its first number: the magic of a single file, places and forms of the fields."""
 _BITS = {1: 1, 2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32, 1024: 64, 1280: 64,
          1536: 128, 1792: 128, 2048: 256, 2304: 32}
 """Of a voxel, by the code of its type."""
+_UNIT_MM = {1: 1e3, 3: 1e-3}
+"""Metre and micron; everything else is taken for the millimetre, as ITK does."""
+_SPACE_UNIT = 7
+"""The bits of the units that are of space."""
 _LONGEST_QUATERNION = 1.01
 """Rounded to float32."""
 _FARTHEST_VOXELS = 1 << 24
@@ -41,9 +46,13 @@ class NiftiHeader:
     offset : int
         Where the voxels begin, in bytes.
     sides_mm : tuple of float
-        Of a voxel, as they stand there, for the first three axes at most.
-    has_orientation : bool
-        Of sform and qform, those that are said to be there have numbers that can be.
+        Of a voxel, signs and all, for the first three axes at most.
+    sform : (3, 4) tuples of float, or None
+        From (i, j, k) to RAS in mm; None if it is said not to be there.
+    has_qform : bool
+        It is said to be there.
+    is_qform_possible : bool
+        It is not there, or has numbers that can be.
     """
 
     order: str
@@ -52,7 +61,14 @@ class NiftiHeader:
     bits: int
     offset: int
     sides_mm: tuple[float, ...]
-    has_orientation: bool
+    sform: tuple[tuple[float, ...], ...] | None
+    has_qform: bool
+    is_qform_possible: bool
+
+    @property
+    def has_orientation(self) -> bool:
+        """Whether sform, or without it qform, can be used; ITK tells which of the two it takes."""
+        return self.is_qform_possible if self.sform is None else all(map(math.isfinite, itertools.chain(*self.sform)))
 
     @property
     def size(self) -> int:
@@ -90,8 +106,11 @@ def read_header(path: Path) -> NiftiHeader:
     axes, (datatype, bits), (offset,) = told["dim"][0], told["type"], told["offset"]
     if told["magic"] != (magic,):
         raise ValueError("its magic is not that of a single file")
-    if not 1 <= axes <= 7 or min(told["dim"][1:axes + 1]) < 1:
+    # some programs leave 0 for what has no length: axes after the third, bits, offset
+    shape = tuple(side or int(axis > 2) for axis, side in enumerate(told["dim"][1:max(axes, 0) + 1]))
+    if not 1 <= axes <= 7 or min(shape) < 1:
         raise ValueError("its sizes are no sizes")
+    bits = bits or _BITS.get(datatype, 0)
     if _BITS.get(datatype) != bits:
         raise ValueError("type and bits of a voxel do not belong together")
     if not 0 <= offset <= _FARTHEST_VOXELS:
@@ -99,12 +118,14 @@ def read_header(path: Path) -> NiftiHeader:
     # NaN stands for none
     if any(map(math.isinf, told["scale"])):
         raise ValueError("its scale is infinite")
-    # some programs leave 0
-    return NiftiHeader(order, told["dim"][1:axes + 1], datatype, bits, max(int(offset), size),
-                       told["pixdim"][1:min(axes, 3) + 1], _is_possible(told["codes"], told["qform"], told["sform"]))
+    unit_mm = _UNIT_MM.get(told["units"][0] & _SPACE_UNIT, 1.0)
+    has_qform, has_sform = (code > 0 for code in told["codes"])
+    rows_mm = tuple(tuple(unit_mm * value for value in told["sform"][row:row + 4]) for row in (0, 4, 8))
+    return NiftiHeader(order, shape, datatype, bits, max(int(offset), size),
+                       tuple(unit_mm * side for side in told["pixdim"][1:min(axes, 3) + 1]),
+                       rows_mm if has_sform else None, has_qform, not has_qform or _is_possible(told["qform"]))
 
 
-def _is_possible(codes: tuple[int, int], qform: tuple[float, ...], sform: tuple[float, ...]) -> bool:
-    """Whether the forms with a code above 0 are numbers; three of a unit quaternion have a length of 1 at most."""
-    numbers = (*(qform if codes[0] > 0 else ()), *(sform if codes[1] > 0 else ()))
-    return all(map(math.isfinite, numbers)) and (codes[0] <= 0 or math.hypot(*qform[:3]) <= _LONGEST_QUATERNION)
+def _is_possible(qform: tuple[float, ...]) -> bool:
+    """Whether it is numbers; three of a unit quaternion have a length of 1 at most."""
+    return all(map(math.isfinite, qform)) and math.hypot(*qform[:3]) <= _LONGEST_QUATERNION

@@ -52,16 +52,18 @@ def read_ordinary_text(path: str | Path, encoding: str = "utf-8") -> str:
     return read_ordinary_bytes(path).decode(encoding)
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, foreign: bool = False) -> Any:
     """Return what JSON text says; every number is finite, as in all that we write.
+
+    In `foreign` text NaN and Infinity may stand, as Python's own writer puts them there; who uses a number looks at it.
 
     Raises
     ------
     ValueError
-        If it is no JSON (NaN and Infinity are none), or nested deeper than any file that makes sense.
+        If it is no JSON (of ours: NaN and Infinity are none), or nested deeper than any file that makes sense.
     """
     try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
+        return json.loads(text) if foreign else json.loads(text, parse_constant=_finite, parse_float=_finite)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
 

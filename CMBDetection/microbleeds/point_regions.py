@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .components import label_components
-from .geometry import ras_to_voxel
+from .geometry import nearest_voxels, ras_to_voxel
 from .volume import Volume
 
 SEED_MM = 2.0
@@ -21,8 +21,7 @@ def voxels_within(volume: Volume, centre_ras: np.ndarray, radius_mm: float) -> t
 
     The voxel that holds the place is always among them; there are none if the place is outside the volume.
     """
-    centre = ras_to_voxel(volume, centre_ras)
-    own = np.rint(centre).astype(int)
+    centre, own = ras_to_voxel(volume, centre_ras), nearest_voxels(volume, centre_ras)
     if (own < 0).any() or (own >= volume.shape).any():
         return np.empty((0, 3), int), np.empty(0)
     reach = radius_mm / volume.spacing
@@ -94,7 +93,7 @@ def grow_regions(volume: Volume, centres_ras: Sequence[np.ndarray], bright: bool
     """
     numbers = np.zeros(volume.shape, np.int32)
     nearest_mm = np.full(volume.shape, np.inf, np.float32)
-    own = np.rint(ras_to_voxel(volume, np.reshape(centres_ras, (-1, 3)))).astype(int)
+    own = nearest_voxels(volume, np.reshape(centres_ras, (-1, 3)))
     for number, centre_ras in enumerate(centres_ras, 1):
         region = grow_region(volume, centre_ras, bright)
         distance_mm = np.linalg.norm((region - ras_to_voxel(volume, centre_ras)) * volume.spacing, axis=1)

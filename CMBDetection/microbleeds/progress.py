@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -36,8 +36,9 @@ class Reporter(Protocol):
     def warning(self, image: str, message: str) -> None:
         """Something the user should know about a result."""
 
-    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
-        """A scan is finished and its files are written."""
+    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int,
+               questions: Sequence[Mapping[str, Any]] = ()) -> None:
+        """A scan is finished and its files are written; `questions` are those that a reader has to answer."""
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         """A scan, or the run, failed; `kind` is one of input, model, settings, memory, cuda_memory, internal."""
@@ -58,9 +59,11 @@ class JsonLines:
     def warning(self, image: str, message: str) -> None:
         self._write("warning", image=image, message=message)
 
-    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
+    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int,
+               questions: Sequence[Mapping[str, Any]] = ()) -> None:
+        asked = {"questions": list(questions)} if questions else {}
         self._write("result", image=image, files={name: str(path) for name, path in files.items()},
-                    counts={"findings": findings, "candidates": candidates})
+                    counts={"findings": findings, "candidates": candidates}, **asked)
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         self._write("error", image=image, kind=kind, message=message)
@@ -84,7 +87,8 @@ class Plain:
     def warning(self, image: str, message: str) -> None:
         print(f"{_name(image)}: warning: {printable(message)}", file=self._err, flush=True)
 
-    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
+    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int,
+               questions: Sequence[Mapping[str, Any]] = ()) -> None:
         noun = "microbleed" if findings == 1 else "microbleeds"
         report = printable(str(files["report"]))
         print(f"{_name(image)}: {findings} {noun} found; report: {report}", file=self._out, flush=True)
@@ -122,9 +126,10 @@ class Bar(Plain):
         self._clear()
         super().warning(image, message)
 
-    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
+    def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int,
+               questions: Sequence[Mapping[str, Any]] = ()) -> None:
         self._clear()
-        super().result(image, files, findings, candidates)
+        super().result(image, files, findings, candidates, questions)
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         self._clear()

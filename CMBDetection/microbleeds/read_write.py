@@ -33,11 +33,15 @@ _LARGEST_VALUE, _SMALLEST_RANGE = 1e30, 1e-30
 """Beyond, the arithmetic of float32 ends."""
 LARGEST_LABEL = 2**30
 """float32 rounds larger ones beyond int32."""
+MAX_MARKED_SHARE = 0.1
+"""A map of microbleeds with a larger share of its voxels marked is an image or a brain mask."""
 _SLAB_RATIO = 1.2
 """Slices are told by their thickness if it is this many times the in-plane voxel size, else by their small number."""
 _AIR = -900
 """If more than `_AIR_SHARE` of the voxels are below, it is CT (Hounsfield units) or phase in scanner units."""
 _AIR_SHARE = 0.05
+_LARGEST_TOLD = 1e6
+"""No number of a sidecar that is used is larger; integers may be larger than any float."""
 _SIDECAR_TEXTS = {"Modality": "modality", "SeriesDescription": "series_description", "ProtocolName": "protocol_name",
                   "SequenceName": "sequence_name"}
 
@@ -124,13 +128,13 @@ def read_mask(path: str | Path, like: Volume) -> Volume:
         If the file cannot be read, lies on another grid, or is empty.
     """
     path = Path(path)
-    mask, scan = to_canonical(read_image(path).volume), to_canonical(like)
-    if not mask.same_grid(scan, GRID_TOLERANCE_MM):
-        raise InputError(f"{path.name} has a grid of {grid_text(mask)} that does not lie on the scan's, "
-                         f"{grid_text(scan)}; draw the mask on the scan or resample it to the scan.")
+    mask = read_image(path).volume
+    if not lies_on(mask, like):
+        raise InputError(f"{path.name} has a grid of {grid_text(to_canonical(mask))} that does not lie on the scan's, "
+                         f"{grid_text(to_canonical(like))}; draw the mask on the scan or resample it to the scan.")
     if not (mask.data > 0).any():
         raise InputError(f"{path.name} is an empty mask; mark the brain in it or leave it out.")
-    return from_canonical(scan.with_data(mask.data > 0), like)
+    return in_order_of(like, mask.with_data(mask.data > 0))
 
 
 def read_labels(path: str | Path) -> Volume:
@@ -159,12 +163,20 @@ def read_on_grid(path: Path, grid: Volume, other: Path) -> Volume:
         If the file cannot be used or lies on another grid.
     """
     labels = read_labels(path)
-    # Slicer saves left-handed images with their slices reversed, so the same grid may come in another axis order
-    canonical = to_canonical(grid)
-    if not canonical.same_grid(to_canonical(labels), GRID_TOLERANCE_MM):
+    if not lies_on(labels, grid):
         raise InputError(f"{path} (shape {labels.shape}) is not on the grid of {other} (shape {grid.shape}); "
                          "resample it to the scan.")
-    return from_canonical(canonical.with_data(to_canonical(labels).data), grid)
+    return in_order_of(grid, labels)
+
+
+def lies_on(label_map: Volume, grid: Volume) -> bool:
+    """Whether a map is on a grid; its axes may come in another order, as Slicer saves left-handed images."""
+    return to_canonical(grid).same_grid(to_canonical(label_map), GRID_TOLERANCE_MM)
+
+
+def in_order_of(grid: Volume, label_map: Volume) -> Volume:
+    """Return a map that `lies_on` a grid with its axes in the order of the grid."""
+    return from_canonical(to_canonical(grid).with_data(to_canonical(label_map).data), grid)
 
 
 def grid_text(volume: Volume) -> str:
@@ -189,6 +201,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Give a path of the same name to write to, which replaces `path` only when the block has succeeded."""
     with staging_folder(path.parent) as staging:
         yield staging / path.name
+
+
+@contextmanager
+def told_if_not_writable(path: Path) -> Iterator[None]:
+    """Turn an operating system error of the block into an InputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error.strerror}); free space there, close it in other programs, "
+                         "or choose another folder.") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -263,7 +285,7 @@ def _read_sidecar(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the JSON object beside an image or a DICOM folder, empty if there is none, and warnings."""
     sidecar = Path(os.path.abspath(path)).with_name(f"{scan_stem(path)}.json")
     try:
-        content = parse_json(read_ordinary_text(sidecar))
+        content = parse_json(read_ordinary_text(sidecar), foreign=True)
     except FileNotFoundError:
         return {}, []
     except (OSError, ValueError):
@@ -279,7 +301,7 @@ def _sidecar_metadata(sidecar: dict[str, Any]) -> dict[str, Any]:
     if isinstance(sidecar.get("ImageType"), list):
         metadata["image_type"] = "\\".join(map(str, sidecar["ImageType"]))
     for name, key, factor in (("EchoTime", "echo_time_ms", 1000), ("MagneticFieldStrength", "field_strength_t", 1)):
-        if type(sidecar.get(name)) in (int, float) and 0 < sidecar[name] < np.inf:
+        if type(sidecar.get(name)) in (int, float) and 0 < sidecar[name] < _LARGEST_TOLD:
             metadata[key] = sidecar[name] * factor
     return metadata
 

@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any
 
@@ -164,6 +165,11 @@ class ReviewState:
     def next_id(self) -> int:
         """Id for a new item."""
         return self.last_id + 1
+
+
+def now() -> str:
+    """Return date and time as the log has them."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def replay(events: Iterable[Event]) -> ReviewState:

@@ -5,6 +5,7 @@ are what counts), ``voxels_sha256`` (of the voxels and their place, whatever the
 ``threshold`` and ``current``.
 """
 
+import glob
 import hashlib
 import json
 from dataclasses import dataclass
@@ -74,6 +75,18 @@ def file_voxels_sha256(image: Path) -> str:
     return voxels_sha256(loaded.data.T, loaded.affine)
 
 
+def stored_digest(image: Path) -> str:
+    """Return what `file_voxels_sha256` does, "" for a DICOM series, of which nobody keeps one."""
+    return "" if image.is_dir() else file_voxels_sha256(image)
+
+
+def is_of_scan(review_sha256: str, review_voxels_sha256: str, scan_sha256: str, digest: str) -> bool:
+    """Whether a review is of a scan: of this file, or of these voxels in another one; see `stored_digest`."""
+    # a series has no digest of its voxels, and the panel's review of one no digest of its files
+    unknown = not (digest or review_sha256)
+    return unknown or review_sha256 == scan_sha256 or bool(digest and review_voxels_sha256 == digest)
+
+
 def sidecar_to_json(sidecar: Sidecar) -> dict[str, Any]:
     """Return a sidecar as plain dicts and lists, ready for JSON."""
     review = review_of(replay(sidecar.events), sidecar.threshold, sidecar.input_name, sidecar.input_sha256,
@@ -132,3 +145,9 @@ def sidecar_places(image: Path, digest: str) -> tuple[Path, Path]:
     """
     stem = scan_stem(image)
     return (image.with_name(FILE_NAME.format(stem)), image.with_name(FILE_NAME.format(f"{stem}-{digest[:_DIGITS]}")))
+
+
+def with_digest_beside(sidecar: Path) -> list[Path]:
+    """Return the files that there are beside the plain name of a sidecar under its name with a digest, sorted."""
+    stem = glob.escape(sidecar.name.removesuffix(FILE_NAME.format("")))
+    return sorted(sidecar.parent.glob(FILE_NAME.format(f"{stem}-{'[0-9a-f]' * _DIGITS}")))

@@ -7,21 +7,26 @@ this.
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 
-from .case_files import detection_of
+from .case_files import detection_of, find_review
 from .errors import InputError
-from .export.guards import told_if_not_writable
 from .geometry import right_handed
 from .modality import decide_modality
-from .read_write import Scan, read_on_grid, staging_folder, write_label_map, write_text
+from .read_write import Scan, read_on_grid, staging_folder, told_if_not_writable, write_label_map, write_text
 from .region_codes import region_from_json
-from .review_files import FILE_NAME
-from .review_log import ADDED, DETECTED, Event, ReviewState, detection_value, replay
-from .review_sidecar import Sidecar, file_voxels_sha256, labels_beside, read_sidecar, sidecar_places, sidecar_text
+from .review_log import ADDED, DETECTED, Event, ReviewState, detection_value, now, replay
+from .review_sidecar import (
+    Sidecar,
+    is_of_scan,
+    labels_beside,
+    read_sidecar,
+    sidecar_places,
+    sidecar_text,
+    stored_digest,
+)
 from .volume import Volume
 
 
@@ -62,8 +67,8 @@ def open_review(scan: Scan, review: Path | None = None, results: Path | None = N
     ----------
     scan : Scan
     review : Path, optional
-        The review file; else that in `results` or beside the scan. A new one shall be beside the scan, where the panel
-        finds it.
+        The review file; else see `case_files.find_review`. A new one shall be beside the scan, where the panel finds
+        it.
     results : Path, optional
         Folder of reviews or of a detection's results, besides the scan's own.
 
@@ -73,7 +78,7 @@ def open_review(scan: Scan, review: Path | None = None, results: Path | None = N
         If a file cannot be read or is of another scan, there is no label map where the detection has found anything, or
         that of a new review would replace somebody else's.
     """
-    image, digest = right_handed(scan.volume), "" if scan.path.is_dir() else file_voxels_sha256(scan.path)
+    image, digest = right_handed(scan.volume), stored_digest(scan.path)
     found = _find(scan, digest, review, results)
     if found is not None:
         path, sidecar = found
@@ -134,37 +139,16 @@ def write_stored(stored: StoredReview) -> dict[str, Path]:
     return files
 
 
-def now() -> str:
-    """Return date and time as the log has them."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
 def _find(scan: Scan, digest: str, review: Path | None, results: Path | None) -> tuple[Path, Sidecar] | None:
-    """Return the review that is there; that of another scan, or a damaged one, is an error unless there is one more."""
-    if review is not None:
-        return review, _read_own(review, scan, digest)
-    beside = sidecar_places(Path(os.path.abspath(scan.path)), digest)
-    places = [*([results / FILE_NAME.format(scan.stem)] if results is not None else []),
-              *(beside if digest else beside[:1])]
-    problem = None
-    for path in filter(Path.exists, places):
-        try:
-            return path, _read_own(path, scan, digest)
-        except InputError as error:
-            problem = problem or error
-    if problem is not None:
-        raise problem
-    return None
-
-
-def _read_own(path: Path, scan: Scan, digest: str) -> Sidecar:
+    """Return the review that is there; that of another scan, or a damaged one, is an error."""
+    path = review or find_review(scan, results)
+    if path is None:
+        return None
     sidecar = read_sidecar(path)
-    # a series has no digest of its voxels, and the panel's review of one no digest of its files
-    unknown = not (digest or sidecar.input_sha256)
-    if not (unknown or sidecar.input_sha256 == scan.sha256 or (digest and sidecar.voxels_sha256 == digest)):
+    if not is_of_scan(sidecar.input_sha256, sidecar.voxels_sha256, scan.sha256, digest):
         raise InputError(f"{path.name} is a review of another scan than {scan.path.name} (neither file nor voxels are "
                          "the same); name the right one with --review, or move it away.")
-    return sidecar
+    return path, sidecar
 
 
 def _read_labels(path: Path, image: Volume, scan: Scan, numbers: Mapping[int, int], needed: bool) -> Volume:

@@ -5,7 +5,6 @@ so that several readers and sessions see the same.
 """
 
 import csv
-import glob
 import hashlib
 import heapq
 import io
@@ -24,7 +23,7 @@ from .outputs import FILE_NAMES, read_result
 from .read_write import files_sha256, scan_stem
 from .review_files import ACCEPTED, FILE_NAME, MODALITIES, POSSIBLE, REJECTED, UNDECIDED
 from .review_log import DETECTED, replay, shown_items
-from .review_sidecar import Sidecar, read_sidecar
+from .review_sidecar import Sidecar, read_sidecar, with_digest_beside
 
 OPEN, IN_PROGRESS, DONE, FAILED = "open", "in progress", "done", "failed"
 STATUSES = (OPEN, IN_PROGRESS, DONE, FAILED)
@@ -240,8 +239,7 @@ def _read_own(case: Case, place: Path) -> Sidecar | None:
             return kept
     except InputError as error:
         problem = error
-    stem = glob.escape(scan_stem(case.image))
-    for path in sorted(place.parent.glob(FILE_NAME.format(f"{stem}-{'[0-9a-f]' * _DIGITS}"))):
+    for path in with_digest_beside(place.with_name(FILE_NAME.format(scan_stem(case.image)))):
         try:
             kept = read_sidecar(path)
         except InputError:

@@ -92,9 +92,9 @@ def _lying_nifti(shelf: Shelf) -> Iterator[HardInput]:
         "slope infinite": {"scl_slope": _INF}, "intercept infinite": {"scl_slope": 1.0, "scl_inter": _INF}}
     for name, fields in changes.items():
         path = shelf.file(kind, name, "a.nii", nifti_with(shelf.nifti, **fields))
-        # nibabel writes NaN where there is no slope
-        yield HardInput(kind, name, detect(path, "--mask", str(shelf.mask)), "a.nii", WORKS if name == "slope NaN" else
-                        REFUSED)
+        # nibabel writes NaN where there is no slope; the type says how many bits there are
+        yield HardInput(kind, name, detect(path, "--mask", str(shelf.mask)), "a.nii",
+                        WORKS if name in ("slope NaN", "0 bits") else REFUSED)
 
 
 def _lying_nrrd(shelf: Shelf) -> Iterator[HardInput]:

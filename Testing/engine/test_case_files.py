@@ -87,6 +87,9 @@ def test_without_a_review_the_detection_counts_and_says_so(files, tmp_path):
     write_json(tmp_path / f"{STEM}_desc-cmb_findings.json", content)
     case = read_case(image)
     assert not case.is_reviewed and len(case.microbleeds) == 3 and case.threshold == 0.5
+    content["provenance"]["parameters"] = {}
+    write_json(tmp_path / f"{STEM}_desc-cmb_findings.json", content)
+    assert read_case(image).threshold == min(one.probability for one in found.findings)
     content["provenance"]["input_sha256"] = "0" * 64
     write_json(tmp_path / f"{STEM}_desc-cmb_findings.json", content)
     with pytest.raises(InputError, match="made from another file"):

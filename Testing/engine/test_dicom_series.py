@@ -1,6 +1,7 @@
 """DICOM folders, written slice by slice with SimpleITK."""
 
 import os
+import struct
 
 import numpy as np
 import pytest
@@ -76,6 +77,32 @@ def test_other_files_in_the_folder_do_not_matter(volume, tmp_path):
     # a report or a DICOMDIR
     (folder / "report.dcm").write_bytes(bytes(128) + b"DICM" + b"1.2.840.10008.5.1.4.1.1.88.22")
     assert read_series(folder).volume.shape == volume.shape
+
+
+def test_only_objects_of_the_same_class_count_as_slices(volume, tmp_path):
+    folder = write_series(tmp_path / "dicom", volume)
+
+    def of_class(uid, more=b""):
+        return bytes(128) + b"DICM\2\0\2\0UI" + struct.pack("<H", len(uid)) + uid.encode() + more
+
+    # a DICOMDIR names the class of each image that it lists; that of enhanced images begins as that of others
+    (folder / "DICOMDIR").write_bytes(of_class("1.2.840.10008.1.3.10", MR_IMAGE_STORAGE.encode() * 9))
+    (folder / "enhanced.dcm").write_bytes(of_class(f"{MR_IMAGE_STORAGE}.1\0"))
+    assert read_series(folder).volume.shape == volume.shape
+    (folder / "damaged.dcm").write_bytes(of_class(f"{MR_IMAGE_STORAGE}\0"))
+    with pytest.raises(InputError, match="dicom lacks slices"):
+        read_series(folder)
+
+
+@pytest.mark.parametrize("echo_time", ["1e999", "short", "20 ms"])
+def test_numbers_of_the_sequence_that_are_none_are_left_out(volume, tmp_path, echo_time):
+    folder = write_series(tmp_path / "dicom", volume, _0018_0081=echo_time)
+    assert "echo_time_ms" not in read_series(folder).metadata
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(InputError, match=r"gone cannot be opened \(.*\); check the path"):
+        read_series(tmp_path / "gone")
 
 
 def empty(folder, volume):

@@ -216,6 +216,48 @@ def test_a_lock_is_held_by_one_whether_files_can_be_linked_or_not(tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("failing", ["unlink", "read_text"])
+def test_a_lock_that_others_are_just_reading_goes_all_the_same(tmp_path, monkeypatch, failing):
+    done, refusals = getattr(Path, failing), [PermissionError(errno.EACCES, "The process cannot access the file")] * 3
+
+    def refused(path, *arguments, **options):
+        if path.name.endswith(".lock") and refusals and letting_go:
+            raise refusals.pop()
+        return done(path, *arguments, **options)
+
+    letting_go = []
+    monkeypatch.setattr(Path, failing, refused)
+    with held_lock(tmp_path / "cohort.tsv", 1):
+        letting_go.append(True)
+    assert not refusals and not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_cannot_be_removed_is_told_in_the_end(tmp_path, monkeypatch):
+    def refused(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr(cohort_table, "_LET_GO_S", 0.0)
+    with monkeypatch.context() as patched, pytest.raises(PermissionError), held_lock(tmp_path / "cohort.tsv", 1):
+        patched.setattr(Path, "unlink", refused)
+    assert (tmp_path / "cohort.tsv.lock").exists()
+
+
+def test_a_link_that_was_made_twice_is_ones_own(tmp_path, monkeypatch):
+    """NFS repeats a request whose answer was lost."""
+    link = os.link
+
+    def repeated(*names):
+        link(*names)
+        link(*names)
+
+    monkeypatch.setattr(os, "link", repeated)
+    with held_lock(tmp_path / "cohort.tsv", 0.2) as lock:
+        lock.require()
+        with pytest.raises(InputError, match="is being written by"), held_lock(tmp_path / "cohort.tsv", 0.05):
+            pytest.fail("held twice")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("content, who", [
     ({"owner": "Anna", "host": "far-away", "pid": 1, "time": "2026-01-01T10:00:00+01:00"},
      r"Anna on far-away \(process 1\) since 2026-01-01T10:00:00\+01:00"),

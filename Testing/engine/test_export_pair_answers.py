@@ -1,6 +1,7 @@
 """Questions of a comparison, from the command to the table that a reader fills in and back into the report."""
 
 import csv
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -101,6 +102,49 @@ def test_an_answer_of_an_earlier_run_is_neither_lost_nor_taken_silently(scans, c
     _, page, err = report(capsys, scans)
     assert "No. 2 may have been" in page and "has answers that this report does not use" in err
     assert rows_of(scans[2] / TABLE)[0]["answer"] == "new"
+
+
+def test_an_answer_that_is_taken_back_does_not_return_from_the_table_of_the_export(scans, capsys):
+    report(capsys, scans)
+    table, beside = scans[2] / TABLE, scans[1].with_name(TABLE)
+    asked, = read_questions(table)
+    write_questions(beside, [replace(asked, answer="new", reader="Ada", answered_at="2026-01-02")])
+    _, page, _ = report(capsys, scans)
+    assert "new, answered by Ada" in page and read_questions(table)[0].answer == "new"
+    write_questions(beside, [asked])
+    _, page, err = report(capsys, scans)
+    assert "No. 2 may have been" in page and "does not use" not in err
+    assert read_questions(table) == (asked,), "nobody knows"
+
+
+def test_what_the_answers_say_nothing_about_stays_in_the_table_of_the_export(scans, capsys):
+    report(capsys, scans)
+    fill_in(scans[2] / TABLE, f2="new")
+    scans[1].with_name(TABLE).write_text("baseline\tfinding\tanswer\nother.nii.gz\t2\t\nn/a\t3\t\n", encoding="utf-8")
+    _, page, err = report(capsys, scans)
+    assert "No. 2 may have been" in page and "has answers that this report does not use" in err
+    assert read_questions(scans[2] / TABLE)[0].answer == "new"
+
+
+def test_the_result_has_the_questions_of_this_comparison_only(scans, capsys):
+    report(capsys, scans)
+    table = scans[2] / TABLE
+    asked, = read_questions(table)
+    gone, others = replace(asked, finding=3), replace(asked, baseline="other.nii.gz", baseline_sha256="1")
+    write_questions(table, (others, gone, asked))
+    capsys.readouterr()
+
+    def questions(*arguments):
+        assert main(["report", str(scans[1]), "--baseline", str(scans[0]), "-o", str(scans[2]), "--progress", "json",
+                     "--overwrite", *arguments]) == 0
+        result, = (event for event in map(json.loads, capsys.readouterr().out.splitlines())
+                   if event["event"] == "result")
+        return tuple(Question(**one) for one in result["questions"])
+
+    assert questions() == (asked,)
+    assert read_questions(table) == (others, gone, asked), "nothing is lost from the table"
+    write_questions(scans[1].with_name(TABLE), [replace(asked, answer="3")])
+    assert [one.answer for one in questions()] == ["3"]
 
 
 @pytest.mark.parametrize("content, said", [

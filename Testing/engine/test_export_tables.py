@@ -88,6 +88,10 @@ def test_the_voxel_is_the_one_under_the_finding(affine):
     for row in finding_rows(case):
         if row["id"] != 3:
             assert case.labels.data[row["i"], row["j"], row["k"]] == row["id"]
+    # halfway between two voxels it is the one of lower index, as everywhere
+    halfway = tuple(voxel_to_ras(case.image, np.array([5.5, 6.5, 3.5])).tolist())
+    row, = finding_rows(replace(case, findings=(replace(case.findings[0], position_ras=halfway),)))
+    assert (row["i"], row["j"], row["k"]) == (5, 6, 3)
 
 
 def test_no_cell_begins_like_a_formula_whatever_a_spreadsheet_splits_at(tmp_path):

@@ -3,12 +3,16 @@
 import gzip
 import os
 import struct
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from microbleeds.errors import InputError
-from microbleeds.image_files import read_image, silence
+from microbleeds.image_files import data_files, read_image, read_stored_values, silence
+from microbleeds.read_write import files_sha256
 from microbleeds.volume import Volume
 
 nibabel = pytest.importorskip("nibabel")
@@ -186,13 +190,14 @@ def test_silence_ends_even_when_something_fails(capfd):
     assert capfd.readouterr().out == "heard\n"
 
 
-def raw_image(path, **fields):
-    """Write a MetaImage of 20 x 18 x 7 random numbers with fields of its header changed."""
+def raw_image(path, place="LOCAL", **fields):
+    """Write a MetaImage of 20 x 18 x 7 random numbers with fields of its header changed; they may lie at a place."""
     told = {"ObjectType": "Image", "NDims": 3, "BinaryData": True, "TransformMatrix": "1 0 0 0 1 0 0 0 1",
             "Offset": "0 0 0", "ElementSpacing": "1 1 2", "DimSize": "20 18 7", "ElementType": "MET_SHORT", **fields,
-            "ElementDataFile": "LOCAL"}
+            "ElementDataFile": place}
     text = "".join(f"{name} = {value}\n" for name, value in told.items())
-    path.write_bytes(text.encode() + np.random.default_rng(0).bytes(2 * 20 * 18 * 7))
+    voxels = np.random.default_rng(0).bytes(2 * 20 * 18 * 7) if place == "LOCAL" else b""
+    path.write_bytes(text.encode() + voxels)
     return path
 
 
@@ -267,3 +272,137 @@ def test_the_names_of_the_fields_of_a_nrrd_may_be_in_capitals(draw_volume, itk_i
     content = (tmp_path / "a.nrrd").read_bytes().replace(b"\nsizes:", b"\nSIZES:").replace(b"\nencoding", b"\nEncoding")
     (tmp_path / "a.nrrd").write_bytes(content)
     assert np.array_equal(read_image(tmp_path / "a.nrrd").volume.data, volume.data)
+
+
+# What scanners and other programs write, and ITK reads
+
+AFFINE = np.array([[1.0, 0, 0, -10], [0, 2, 0, 5], [0, 0, 3, 7], [0, 0, 0, 1]])
+
+
+def changed_nifti(path, *fields, codes=(1, 1), data=None):
+    """Write a NIfTI file with fields of its header, (place, form, values), changed."""
+    data = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32) if data is None else data
+    content = bytearray(save_nifti(path, data, AFFINE, *codes).read_bytes())
+    for place, form, *values in fields:
+        struct.pack_into(form, content, place, *values)
+    path.write_bytes(content)
+    return Volume(data, AFFINE)
+
+
+def assert_read(path, expected):
+    image = read_image(path)
+    assert np.array_equal(image.volume.data, expected.data) and image.volume.same_grid(expected, 1e-3)
+    assert image.warnings == ()
+
+
+@pytest.mark.parametrize("unit, in_unit", [(1, 1e-3), (3, 1e3), (9, 1e-3)])
+@pytest.mark.parametrize("codes", [(1, 1), (1, 0), (0, 1)])
+def test_metres_and_microns(tmp_path, unit, in_unit, codes):
+    expected = changed_nifti(
+        tmp_path / "a.nii", (123, "B", unit), (80, "<3f", *np.array([1, 2, 3]) * in_unit),
+        (268, "<3f", *AFFINE[:3, 3] * in_unit), (280, "<12f", *AFFINE[:3].ravel() * in_unit), codes=codes)
+    assert_read(tmp_path / "a.nii", expected)
+
+
+@pytest.mark.parametrize("fields", [[(40, "<8h", 4, 5, 6, 7, 0, 0, 0, 0)], [(72, "<h", 0)]])
+def test_zeros_for_what_need_not_be_said(tmp_path, fields):
+    assert_read(tmp_path / "a.nii", changed_nifti(tmp_path / "a.nii", *fields))
+
+
+@pytest.mark.parametrize("field", [(256, "<3f", 1.0, 1.0, 1.0), (256, "<f", float("nan")),
+                                   (268, "<f", float("inf"))])
+def test_a_qform_that_is_none_matters_only_where_it_is_taken(tmp_path, field):
+    path = tmp_path / "a.nii"
+    assert_read(path, changed_nifti(path, field, codes=(1, 1)))
+    changed_nifti(path, field, codes=(1, 0))
+    with pytest.raises(InputError, match="broken orientation"):
+        read_image(path)
+    # nor is the sform taken if it cannot be
+    changed_nifti(path, field, (280, "<12f", *[0.0] * 12), codes=(1, 1))
+    with pytest.raises(InputError, match="broken orientation"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_stored_values])
+def test_a_qform_that_is_none_is_refused_where_itk_prefers_it(tmp_path, read):
+    changed_nifti(tmp_path / "a.nii", (256, "<3f", 1.0, 1.0, 1.0), codes=(1, 2))
+    with pytest.raises(InputError, match="broken orientation"):
+        read(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_what_stands_behind_the_end_of_a_zipped_file(tmp_path, kind):
+    path = tmp_path / "a.nii.gz"
+    expected = changed_nifti(tmp_path / "a.nii", data=np.arange(210).reshape(5, 6, 7).astype(kind))
+    content = (tmp_path / "a.nii").read_bytes()
+    whole = gzip.compress(content)
+    # one member or several, as some programs write them
+    for packed in (whole, gzip.compress(content[:400]) + gzip.compress(content[400:])):
+        for more in (bytes(100), b"junk", whole[:50], b"\x1f\x8bxxxx"):
+            path.write_bytes(packed + more)
+            assert_read(path, expected)
+        for length in (len(packed) - 1, len(packed) - 8):
+            path.write_bytes(packed[:length])
+            with pytest.raises(InputError, match="damaged"):
+                read_image(path)
+    path.write_bytes(whole[:-8] + bytes(4) + whole[-4:] + b"junk")
+    with pytest.raises(InputError, match="damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("kind, order", [("f4", "<"), ("f8", ">")])
+def test_voxels_that_are_no_numbers_come_back_as_such(tmp_path, monkeypatch, kind, order):
+    # blocks that no voxel fits
+    monkeypatch.setattr("microbleeds.image_files._BLOCK_BYTES", 101)
+    data = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(order + kind)
+    data[0, 0, 0], data[4, 5, 6], data[2, 3, 1] = np.nan, np.inf, -np.inf
+    for name in ("a.nii", "a.nii.gz"):
+        nibabel.save(nibabel.Nifti1Image(data, AFFINE, nibabel.Nifti1Header(endianness=order)), tmp_path / name)
+        read = read_image(tmp_path / name).volume.data
+        assert np.array_equal(np.isfinite(read), np.isfinite(data))
+        assert np.array_equal(read[np.isfinite(data)], data[np.isfinite(data)].astype(np.float32))
+
+
+@pytest.mark.parametrize("name", ["a.nhdr", "a.nrrd", "a.mhd", "a.mha"])
+@pytest.mark.parametrize("field", ["data file", "datafile", "Data File"])
+def test_the_file_of_the_voxels_belongs_to_the_image(tmp_path, name, field):
+    told = {"type": "short", "dimension": 3, "sizes": "20 18 7", "endian": "little", "encoding": "raw", field: "dä.raw"}
+    raw_image(tmp_path / name, place="dä.raw")
+    if name.endswith(("nhdr", "nrrd")):
+        (tmp_path / name).write_text("NRRD0004\n" + "".join(f"{key}: {value}\n" for key, value in told.items())
+                                          + "\n", encoding="utf-8")
+    digests = []
+    for seed in (0, 1):
+        (tmp_path / "dä.raw").write_bytes(np.random.default_rng(seed).bytes(2 * 20 * 18 * 7))
+        image = read_image(tmp_path / name)
+        assert image.files == (tmp_path / name, tmp_path / "dä.raw") and data_files(tmp_path / name) == image.files[1:]
+        digests.append(files_sha256(image.files))
+    assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("place", ["s%02d.raw 1 7 1", "LIST", "LIST 2"])
+@pytest.mark.parametrize("name, field", [("a.nhdr", "data file"), ("a.nrrd", "datafile"), ("a.mhd", "")])
+def test_voxels_in_several_files_are_refused(tmp_path, name, field, place):
+    names = [f"s{number:02d}.raw" for number in range(1, 8)]
+    for raw in names:
+        (tmp_path / raw).write_bytes(np.random.default_rng(0).bytes(2 * 20 * 18))
+    raw_image(tmp_path / name, place=place)
+    if field:
+        (tmp_path / name).write_text("NRRD0004\ntype: short\ndimension: 3\nsizes: 20 18 7\nendian: little\n"
+                                     f"encoding: raw\n{field}: {place}\n")
+    with open(tmp_path / name, "a") as file:
+        file.write("\n".join([*(names if "LIST" in place else ()), ""]))
+    assert sitk.ReadImage(str(tmp_path / name)).GetSize() == (20, 18, 7)
+    with pytest.raises(InputError) as refused:
+        read_image(tmp_path / name)
+    assert str(refused.value) == (f"{name} has its voxels in several files ({place}), which are not read; save it as "
+                                  "one file first.")
+
+
+def test_silence_without_a_standard_error(tmp_path):
+    # as in programs of Windows without a console, which may give sys.stderr to Python all the same
+    code = ("import os, sys; sys.path.insert(0, sys.argv[1]); from microbleeds.image_files import silence\n"
+            "os.close(2)\nwith silence(): print('went on')")
+    done = subprocess.run([sys.executable, "-c", code, str(Path(__file__).parents[2] / "CMBDetection")],
+                          capture_output=True, text=True, timeout=60)
+    assert done.stdout == "went on\n" and done.returncode == 0

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from microbleeds import regions
+from microbleeds.case_files import find_review, read_case
 from microbleeds.cli import main
+from microbleeds.errors import InputError
 from microbleeds.findings import DetectionResult
 from microbleeds.geometry import right_handed, to_canonical, voxel_to_ras
 from microbleeds.image_files import read_image
@@ -190,6 +192,60 @@ def test_results_elsewhere_begin_a_review_beside_the_scan(here, capsys):
     assert code == 0 and out.count("taken: finding") == 4
     assert [words(item) for item in state_in(here / "c").items] == [words(item) for item in state_in(here / "a").items]
     assert "S_desc-cmb_dseg.nii.gz" in contents(here / "c") and "S_desc-cmb_review.json" not in contents(here / "b")
+
+
+def test_a_review_in_the_folder_of_a_cohort_is_gone_on_with(here, capsys):
+    scan, place = here / "a/S.nii.gz", here / "cohort/sub-S/anat"
+    place.mkdir(parents=True)
+    for path in (here / "a").glob("S_desc-cmb_*"):
+        path.rename(place / path.name)
+    (here / "theirs.tsv").write_text("R_mm\tA_mm\tS_mm\tverdict\n" + "\t".join(map(str, state_in(place).item(
+        3).position_ras)) + "\trejected\n", encoding="utf-8")
+    code, out, err = run(capsys, scan, here / "theirs.tsv", "--results", here / "cohort")
+    assert code == 0 and "taken: finding 3" in out, err
+    assert contents(here / "a").keys() == {"S.nii.gz"}, "no other review was begun"
+    assert state_in(place).item(3).verdict == "rejected" and state_in(place).item(1).verdict == "accepted"
+    assert read_case(scan, results=here / "cohort").findings[2].verdict == "rejected", "and everybody uses it"
+
+
+@pytest.mark.parametrize("affine", ["left-handed"], indirect=True)
+@pytest.mark.parametrize("folder", ["", "sub-S/anat"])
+def test_import_and_export_take_the_same_of_several_reviews(here, folder):
+    """That of another scan in the results, one's own beside the scan."""
+    place = here / "cohort" / folder
+    place.mkdir(parents=True)
+    content = json.loads((here / FORMS["json"]).read_text(encoding="utf-8"))
+    other = {**content, "voxels_sha256": "0", "input": {**content["input"], "sha256": "0"}, "log": content["log"][:1]}
+    (place / "S_desc-cmb_review.json").write_text(json.dumps(other), encoding="utf-8")
+    scan = read_scan(here / "a/S.nii.gz")
+    assert find_review(scan, here / "cohort") == open_review(scan, results=here / "cohort").path == here / FORMS["json"]
+    assert read_case(scan.path, results=here / "cohort").findings[0].verdict == "accepted"
+    # of a copy in another format it is the voxels that are the same
+    write_image(here / "a/S.nrrd", read_image(scan.path).volume)
+    assert find_review(read_scan(here / "a/S.nrrd"), here / "cohort") == here / FORMS["json"]
+    # none of this scan: the first one, which import refuses and export tells
+    (here / FORMS["json"]).write_text("{ half")
+    assert find_review(scan, here / "cohort") == place / "S_desc-cmb_review.json"
+    with pytest.raises(InputError, match="is a review of another scan than S.nii.gz"):
+        open_review(scan, results=here / "cohort")
+
+
+@pytest.mark.parametrize("affine", ["left-handed"], indirect=True)
+def test_a_place_on_the_edge_of_the_scan_has_a_region(here, capsys):
+    (here / "c").mkdir()
+    shutil.copy(here / "b/S.nii.gz", here / "c/S.nii.gz")
+    volume = read_scan(here / "c/S.nii.gz").volume
+    for number, voxel in enumerate(([-0.5, 12, 6], [29.5, 12, 6], [14, -0.55, 6], [14, 12, 13.5])):
+        place = voxel_to_ras(volume, np.array(voxel))
+        (here / f"edge-{number}.tsv").write_text("R_mm\tA_mm\tS_mm\n" + "\t".join(map(repr, place.tolist())) + "\n",
+                                                 encoding="utf-8")
+        code, out, err = run(capsys, here / "c/S.nii.gz", here / f"edge-{number}.tsv")
+        assert code == 0 and "added: finding" in out, err
+    added = [event.value for event in read_sidecar(here / "c/S_desc-cmb_review.json").events if event.action == ADDED]
+    slicer = right_handed(volume)
+    for value in added:
+        away = voxel_to_ras(slicer, region_from_json(value["region"])) - value["ras_mm"]
+        assert np.linalg.norm(away, axis=1).max() < 8, "at the place, not at the other end of the scan"
 
 
 # Conflicts

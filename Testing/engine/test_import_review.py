@@ -1,6 +1,7 @@
 """Reviews made elsewhere: every form read, refused where it is not safe, matched, and carried out in the log."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -267,7 +268,8 @@ def test_words_of_a_table_are_read(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("", "t.csv is empty"), ("\n \n", "t.csv is empty"),
+    ("", "t.csv is empty"), ("\n \n", "t.csv is empty"), ("# one\n# two\n", "no cells"), (",,,\n , ,\n", "no cells"),
+    ("# CoordinateSystem = RAS", "no cells"),
     ("x,y,z\n1,2,3\n", "does not say what its columns x, y, z count"),
     ("x,y,z,space\n1,2,3,voxel\n", "has places in VOXEL"), ("x,y,z,space\n1,2,3,RAS\n1,2,3,LPS\n", "in LPS and RAS"),
     ("i,j,k\n1,2,3\n", "only voxel numbers"), ("x_voxel,y_voxel,z_voxel\n1,2,3\n", "only voxel numbers"),
@@ -302,6 +304,7 @@ def test_files_of_no_form_are_refused(tmp_path):
         read_foreign(tmp_path / "gone.tsv", GRID)
     for name, text, sentence in (
             ("t.docx", "x", "in no form that can be imported; give a label map"), ("t.json", "{", "is not JSON"),
+            ("t.json", "[" * 100_000, "is not JSON"), ("t.mrk.json", '{"a":' * 100_000, "is not JSON"),
             ("t.json", "{}", "neither a review"), ("t.json", "[1]", "neither a review"), ("e.json", "", "is empty"),
             ("r.json", '{"findings": [], "schema_version": "9"}', "schema version 9"), ("l.nii.gz", "", "is empty"),
             ("l.nii.gz", "nonsense", "not an image or is damaged")):
@@ -359,10 +362,26 @@ def test_the_older_point_list_is_read_as_its_version_means_it(tmp_path, version,
     ("1,2,3,4\n", "does not begin as a point list"),
     ("# Markups fiducial file version = 5.2\n# CoordinateSystem = IJK\n", "has places in IJK"),
     ("# Markups fiducial file version = 5.2\n1,2,x,4\n", "Point 1 of p.fcsv has the place 2, x, 4"),
-    ("# Markups fiducial file version = 5.2\n1,2,3,400\n", "1 of 1 places outside")])
+    ("# Markups fiducial file version = 5.2\n1,2,3,400\n", "1 of 1 places outside"),
+    ("# Markups fiducial file version = 5.2\n1,2,3," + "4" * 200_000, "no points that can be read")])
 def test_older_point_lists_that_are_not_safe_are_refused(tmp_path, text, sentence):
     with pytest.raises(InputError, match=sentence):
         read_foreign(table(tmp_path / "p.fcsv", text), GRID)
+
+
+def test_a_description_nested_too_deep_is_a_comment(tmp_path):
+    deep = "[" * 100_000
+    found, = read_foreign(markups(tmp_path / "p.mrk.json", {"position": [0, 0, 0], "description": deep},
+                                  measurements=[{"value": float("nan")}]), GRID)
+    assert (found.comment, found.verdict) == (deep, None)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+@pytest.mark.parametrize("name", ["a.tsv", "a.fcsv", "a.json"])
+def test_what_is_no_ordinary_file_is_told_and_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(InputError, match=rf"{name} cannot be opened \(It is not an ordinary file\)"):
+        read_foreign(tmp_path / name, GRID)
 
 
 # Matching
@@ -395,6 +414,8 @@ def test_regions_that_overlap_are_one_however_far_their_centres():
     # a point inside the region; a region that only touches it
     plan = match_foreign(items, points(place((24, 10, 5))), GRID.with_data(labels))
     assert [(match.own, match.overlapping) for match in plan.matched] == [(3, True)]
+    plan = match_foreign(items, points(place((23.5, 10.5, 5.5))), GRID.with_data(labels))
+    assert [match.own for match in plan.matched] == [3], "halfway between voxels, in that of the lower index"
     beside = ForeignFinding(1, place((24, 13, 5)), voxels=np.array([[24, y, 5] for y in range(10, 16)]))
     added, = match_foreign(items, [beside], GRID.with_data(labels), tolerance_mm=2.0).additions
     assert added.voxels.tolist() == [[24, y, 5] for y in range(11, 16)]

@@ -16,7 +16,8 @@ LAYERS = {
     "parts of step 0": "modality intensity bias_field brain_mask region_map",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "slicer_points review_files region_codes outputs review_log review_sidecar reviewed_case "
-               "work_list snapshots report case_files subject_counts rigid_registration longitudinal batch",
+               "work_list snapshots report case_files stored_review subject_counts rigid_registration longitudinal "
+               "batch",
     "simulation": "simulation.anatomy simulation.region_rules simulation.shapes simulation.protocol "
                   "simulation.susceptibility simulation.image_formation simulation.weighted_images simulation.qsm "
                   "simulation.deformation simulation.tissue simulation.surroundings simulation.vessel_growth "
@@ -39,7 +40,7 @@ LAYERS = {
               "export.cohort_table export.label_files export.point_files "
               "export.bids export.dicom_codes export.dicom_seg export.dicom_sr export.dicom_objects "
               "export.report_content export.page export.pdf export.training_set export.nnunet export.formats "
-              "import_files import_review stored_review",
+              "import_files import_review",
     "cohort": "cohort.inputs cohort.records cohort.plan cohort.quality cohort.process cohort.child cohort.cluster "
               "cohort.failures cohort.run cohort.outliers cohort.page cohort.group",
     "doors": "cohort_commands export_commands import_commands models_command training_commands cli __main__",

@@ -1,3 +1,4 @@
+import math
 import os
 
 import pytest
@@ -28,6 +29,13 @@ def test_what_would_never_end_or_fill_the_memory_is_told_at_once(tmp_path, make,
 def test_json_that_is_none_is_a_value_error(text):
     with pytest.raises(ValueError):
         parse_json(text)
+
+
+def test_json_of_others_may_hold_numbers_that_are_none():
+    told = parse_json('{"a": [NaN, -Infinity, 1e999], "b": 1}', foreign=True)
+    assert math.isnan(told["a"][0]) and told["a"][1:] == [-math.inf, math.inf] and told["b"] == 1
+    with pytest.raises(ValueError):
+        parse_json("[" * 100_000, foreign=True)
 
 
 def test_json_is_what_it_says():

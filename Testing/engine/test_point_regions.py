@@ -83,6 +83,15 @@ def test_neighbours_share_and_none_is_lost(draw_affine):
     assert not grow_regions(volume, [], bright=False).any()
 
 
+def test_halfway_between_voxels_a_place_lies_in_that_of_the_lower_index(draw_affine):
+    for seed in range(4):
+        volume = Volume(np.zeros((10, 10, 4), np.float32), draw_affine(np.random.default_rng(seed)))
+        place = voxel_to_ras(volume, [5.5, 4.5, 1.5])
+        assert voxels_within(volume, place, 0.0)[0].tolist() == [[5, 4, 1]]
+        # of two at one place one loses its region to the other, and gets the voxel it lies in
+        assert grow_regions(volume, [place, place], bright=False)[5, 4, 1]
+
+
 def test_voxels_within_hold_the_own_one_on_thick_slices_and_none_outside(draw_affine):
     volume = Volume(np.zeros((10, 10, 4), np.float32), draw_affine(np.random.default_rng(1), spacing=(1, 1, 6)))
     voxels, distance_mm = voxels_within(volume, voxel_to_ras(volume, [4, 4, 1.45]), 2.0)

@@ -87,6 +87,19 @@ def test_sidecar_of_a_link_lies_beside_the_link(save, tmp_path):
     assert scan.simulated and scan.stem == "sub-1"
 
 
+def test_a_number_in_the_sidecar_that_is_none_does_not_hide_the_others(save, tmp_path):
+    path = save(noise())
+    (tmp_path / "scan.json").write_text(json.dumps({
+        "SAR": float("nan"), "Simulated": True, "EchoTime": 0.02, "MagneticFieldStrength": float("inf")}))
+    scan = read_scan(path)
+    assert scan.simulated and scan.metadata == {"echo_time_ms": 20.0} and scan.warnings == ()
+    (tmp_path / "scan.json").write_text(f'{{"EchoTime": {10**400}, "MagneticFieldStrength": NaN, "Modality": "CT"}}')
+    with pytest.raises(InputError, match="scan.nii.gz is CT"):
+        read_scan(path)
+    (tmp_path / "scan.json").write_text(f'{{"EchoTime": {10**400}, "MagneticFieldStrength": NaN, "Modality": "MR"}}')
+    assert read_scan(path).metadata == {"modality": "MR"}
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", '"x"'])
 def test_a_broken_sidecar_is_a_warning(save, tmp_path, text):
     path = save(noise())

@@ -81,10 +81,14 @@ def test_a_scan_gets_the_regions_of_its_head():
 def test_training_learns_what_is_shown(scan):
     torch.manual_seed(0)
     network = CoarseNetwork((8, 8), INPUTS, OUTPUTS)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=2e-2)
     before = [value.clone() for value in network.parameters()]
     seen, parts = region_image_of_scan(scan, np.random.default_rng(0))
-    losses = [train_step(network, optimiser, seen, parts) for _ in range(80)]
+    # the brain alone, because time is spent on every voxel
+    brain = torch.nonzero(seen[1]) // 4 * 4
+    box = tuple(map(slice, brain.amin(0).tolist(), (brain.amax(0) + 4).tolist()))
+    seen, parts = seen[(slice(None), *box)], parts[(slice(None), *box)]
+    losses = [train_step(network, optimiser, seen, parts) for _ in range(30)]
     assert losses[-1] < 0.5 * losses[0]
     assert all((old != new).any() for old, new in zip(before, network.parameters(), strict=True))
     found, _ = predict_regions(network.eval(), scan.image, scan.brain >= 0.5)

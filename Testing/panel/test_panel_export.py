@@ -3,6 +3,7 @@
 import csv
 import json
 import unittest
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -13,7 +14,8 @@ from CMBDetectionLib import exportControls, findingsMarkups, reviewSession
 from CMBDetectionLib.engineProcess import EngineCommand, defaultCommand
 from CMBDetectionLib.volumeNodes import ijkToRas
 from CMBDetectionLib.widgets import selectValue
-from microbleeds.export.pair_answers import table_beside
+from microbleeds.export.pair_answers import FILE_NAME as PAIRS_NAME
+from microbleeds.export.pair_answers import read_questions, table_beside, write_questions
 from microbleeds.read_write import read_labels
 from microbleeds.review_files import FILE_NAME, Review, ReviewedFinding, write_review
 from microbleeds.review_log import REGION
@@ -206,6 +208,33 @@ class ExportTest(PanelTestCase):
         other = self.makePanel("regions")
         self.assertEqual(other.review.session.place, self.panel.review.session.place)
         self.assertTrue(other.export._questions.answersFile(), "the answers stay with the review")
+
+    def test_onlyTheQuestionsOfThisComparisonAreAsked(self):
+        self.judge()
+        self.tick("page")
+        self.chooseFolder()
+        self.chooseBaseline()
+        self.export()
+        table = self.target / PAIRS_NAME.format("sub-07_swi")
+        asked, = read_questions(table)
+        others = replace(asked, baseline="b.nrrd", baseline_sha256="1")
+        write_questions(table, (replace(asked, finding=2), others, asked))
+        self.ui.exportOverwriteCheck.setChecked(True)
+        self.export()
+        self.assertEqual(len(read_questions(table)), 3)
+        self.assertEqual(self.questions(), [["1", "7 (3.5 mm)", "not sure"]])
+        self.ui.pairsTable.selectRow(0)
+        self.ui.pairAnswerSelector.setCurrentIndex(1)
+        self.assertEqual(self.panel.export._questions.openCount, 0)
+        self.export()
+        self.assertNotIn("answer below", self.ui.messageLabel.text)
+
+        self.ui.pairsTable.selectRow(0)
+        self.ui.pairAnswerSelector.setCurrentIndex(0)
+        self.export()
+        self.assertEqual(self.questions(), [["1", "7 (3.5 mm)", "not sure"]], "what is taken back does not return")
+        self.assertIn("No. 1 may have been 7", self.report())
+        self.assertEqual([one.answer for one in read_questions(table)], ["", "", ""])
 
     def test_anAnswerThatCannotBeKeptIsTold(self):
         self.judge()

@@ -4,9 +4,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from ..export.cohort_table import held_lock
-from ..export.guards import told_if_not_writable
 from ..export.table_cells import TSV, Column, Row, parse_table, read_table_text, table_text
-from ..read_write import write_text
+from ..read_write import told_if_not_writable, write_text
 from .inputs import CohortScan
 
 FAILURES = "failures.tsv"

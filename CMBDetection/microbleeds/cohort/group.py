@@ -15,11 +15,11 @@ import numpy as np
 
 from ..case_files import case_of
 from ..errors import InputError
-from ..export.guards import UNREVIEWED, told_if_not_writable
+from ..export.guards import UNREVIEWED
 from ..export.table_cells import Column, Row
 from ..export.tables import SUBJECT_COLUMNS, subject_row, write_table
 from ..outputs import FILE_NAMES
-from ..read_write import Scan, write_text
+from ..read_write import Scan, told_if_not_writable, write_text
 from ..regions import REGIONS, SIDES, category_of
 from ..reviewed_case import ReviewedCase
 from ..subject_counts import SubjectCounts, Tally, count_microbleeds

@@ -17,7 +17,7 @@ from ..findings import DetectionResult
 from ..image_files import FARTHEST_MM, IMAGE_SUFFIXES
 from ..ordinary_files import read_ordinary_text
 from ..outputs import FILE_NAMES, read_result
-from ..read_write import read_labels, read_on_grid, scan_stem
+from ..read_write import MAX_MARKED_SHARE, read_labels, read_on_grid, scan_stem
 from ..volume import Volume
 from .matching import Lesions, lesions_from_clusters, lesions_from_points
 
@@ -28,8 +28,6 @@ DEFAULT_DIAMETER_MM = 3.0
 """Of a point whose table gives no diameter: about the median of real microbleeds."""
 LARGEST_DIAMETER_MM = 100.0
 """Of a point: a table that says more is in other units, or wrong."""
-MAX_MARKED_SHARE = 0.1
-"""A map with a larger share of its voxels marked is an image or a brain mask."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,11 +20,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from ..components import region_voxels
+from ..findings import CENTRE_LIMIT_MM
 from ..geometry import ras_to_voxel, voxel_to_ras
 from ..volume import Volume
-
-CENTRE_LIMIT_MM = 5.0
-"""Centres must be nearer than this to match (VALDO)."""
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from typing import Any
 
 from .. import __version__
 from ..errors import InputError
-from ..read_write import read_json, staging_folder, write_json, write_label_map, write_text
+from ..read_write import read_json, staging_folder, told_if_not_writable, write_json, write_label_map, write_text
 from ..report import NOT_CLINICAL
 from ..reviewed_case import ReviewedCase
 from .cohort_table import held_lock
-from .guards import UNREVIEWED, require_reviewed, status_of, told_if_not_writable
+from .guards import UNREVIEWED, require_reviewed, status_of
 from .label_files import regions_of
 from .table_cells import TSV, Column, data_dictionary, parse_table, read_table_text, table_text
 from .tables import FINDING_COLUMNS, finding_rows

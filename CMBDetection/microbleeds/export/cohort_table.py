@@ -28,8 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..read_write import atomic_path, staging_folder, write_json, write_text
-from .guards import told_if_not_writable
+from ..read_write import atomic_path, staging_folder, told_if_not_writable, write_json, write_text
 from .table_cells import (
     Row,
     cell_text,
@@ -51,7 +50,7 @@ except ImportError:
 KEY = ("subject", "session", "scan", "reader")
 """Columns that say whose row it is."""
 _COLUMNS = {column.name: column for column in SUBJECT_COLUMNS}
-_PAUSE_S = (0.005, 0.05)
+_PAUSE_S, _LET_GO_S = (0.005, 0.05), 5.0
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,23 @@ def held_lock(path: Path, wait_s: float) -> Iterator[HeldLock]:
     try:
         yield lock
     finally:
-        if _content(file) == own:
-            file.unlink()
+        _let_go(file, own)
+
+
+def _let_go(file: Path, own: str) -> None:
+    """Remove one's own lock; on Windows it cannot be for as long as somebody who waits reads it."""
+    until = time.monotonic() + _LET_GO_S
+    while True:
+        try:
+            if file.read_text(encoding="utf-8") == own:
+                file.unlink()
+            return
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(*_PAUSE_S))
 
 
 def _created(file: Path, content: str) -> bool:
@@ -164,7 +178,8 @@ def _created(file: Path, content: str) -> bool:
         try:
             os.link(whole, file)
         except FileExistsError:
-            return False
+            # NFS says so too where it has linked, lost its answer, and tried again
+            return _content(file) == content
         except OSError:
             return _created_then_filled(file, content)
     return True

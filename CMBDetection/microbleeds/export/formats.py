@@ -18,7 +18,7 @@ from .label_files import write_label_map_file, write_segmentation_file
 from .nnunet import write_nnunet
 from .page import write_page
 from .pair_answers import FILE_NAME as PAIRS_NAME
-from .pair_answers import answers_for, merged, questions_of, read_questions, write_questions
+from .pair_answers import Question, answers_for, merged, questions_of, read_questions, taken_back, write_questions
 from .point_files import write_points
 from .report_content import Comparison
 from .tables import subject_row, write_finding_table, write_subject_table
@@ -72,10 +72,12 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class Exported:
-    """What was written: paths by format (several cases: the last one's), and sentences for the user."""
+    """What was written: paths by format (several cases: the last one's), sentences for the user, and the questions of
+    the comparison with the baseline as they are now, those with an answer too."""
 
     files: dict[str, Path]
     warnings: tuple[str, ...]
+    questions: tuple[Question, ...] = ()
 
 
 def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: Wish,
@@ -89,7 +91,7 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
     wish : Wish
     baseline : ReviewedCase, optional
         An earlier scan of the only case: the report then has what is new. If a pair needs an answer, or has one, the
-        folder gets the table of `pair_answers`; answers that are in it stay.
+        folder gets the table of `pair_answers`; answers that are in it stay, unless those of the wish take them back.
     progress : callable
 
     Raises
@@ -104,11 +106,11 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
         require_reviewed(case, wish.include_unreviewed)
     if baseline is not None and len(cases) != 1:
         raise SettingsError(f"A baseline belongs to one scan, but {len(cases)} were given; export them one by one.")
-    comparison = None
+    comparison, said = None, ()
     if baseline is not None:
         progress("Comparing with the baseline", 0.0)
-        answers = answers_for(read_questions(wish.answers), baseline) if wish.answers else {}
-        comparison = Comparison(baseline, pair_cases(baseline, cases[0], answers))
+        said = read_questions(wish.answers) if wish.answers else ()
+        comparison = Comparison(baseline, pair_cases(baseline, cases[0], answers_for(said, baseline)))
     warnings = list(comparison.pairing.warnings) if comparison else []
     files: dict[str, Path] = {}
     for number, name in enumerate(wish.formats):
@@ -118,31 +120,30 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
             continue
         for case, source in zip(cases, sources, strict=True):
             files[name] = _ONE_BY_ONE[name](case, source, wish, comparison)
-    if comparison is not None:
-        table, sentences = _write_questions(cases[0], comparison, wish)
-        files |= {"pairs": table} if table else {}
+    questions = questions_of(comparison.pairing, comparison.baseline) if comparison else ()
+    if questions:
+        table, sentences = _write_questions(questions, said, cases[0], comparison, wish)
+        files["pairs"] = table
         warnings += sentences
     if wish.cohort_table is not None:
         appended = append_to_cohort_table(wish.cohort_table, [subject_row(case) for case in cases], wish.overwrite)
         files["cohort_table"] = wish.cohort_table
         warnings += appended.warnings
-    return Exported(files, tuple(warnings))
+    return Exported(files, tuple(warnings), questions)
 
 
-def _write_questions(case: ReviewedCase, comparison: Comparison, wish: Wish) -> tuple[Path | None, list[str]]:
-    """Write the table of questions, if there are any, and return its path and sentences for the user."""
-    questions = questions_of(comparison.pairing, comparison.baseline)
-    if not questions:
-        return None, []
+def _write_questions(questions: Sequence[Question], said: Sequence[Question], case: ReviewedCase,
+                     comparison: Comparison, wish: Wish) -> tuple[Path, list[str]]:
+    """Write the table of questions, on which a reader has `said` something; return its path and what to tell."""
     path, sentences = wish.folder / PAIRS_NAME.format(case.stem), []
     there = read_questions(path) if path.exists() else ()
-    used = {one.finding for one in questions if one.answer}
-    if answers_for(there, comparison.baseline).keys() - used:
+    used, without = {one.finding for one in questions if one.answer}, taken_back(said, comparison.baseline)
+    if answers_for(there, comparison.baseline).keys() - used - without:
         sentences.append(f"{path.name} has answers that this report does not use; name it with --answers.")
     if count := len(comparison.pairing.questions):
         sentences.append(f"{count} {'microbleed' if count == 1 else 'microbleeds'} may be new or not; a reader has to "
                          f"answer (column answer of {path.name}).")
-    write_questions(path, merged(there, questions))
+    write_questions(path, merged(there, questions, without))
     return path, sentences
 
 

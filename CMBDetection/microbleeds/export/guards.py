@@ -1,7 +1,6 @@
 """What every export asks first: is the scan reviewed, is the place free, can it be written."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
@@ -31,16 +30,6 @@ def require_free(paths: Sequence[Path], overwrite: bool) -> None:
     taken = next((path for path in paths if path.exists()), None)
     if taken is not None and not overwrite:
         raise InputError(f"{taken} exists already; choose another name, or ask for it to be overwritten.")
-
-
-@contextmanager
-def told_if_not_writable(path: Path) -> Iterator[None]:
-    """Turn an operating system error of the block into an InputError about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}); free space there, close it in other programs, "
-                         "or choose another folder.") from error
 
 
 def status_of(case: ReviewedCase) -> str:

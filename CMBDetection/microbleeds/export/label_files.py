@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..read_write import write_image, write_label_map
+from ..read_write import told_if_not_writable, write_image, write_label_map
 from ..report import NOT_CLINICAL
 from ..review_files import ACCEPTED, REJECTED, UNDECIDED
 from ..reviewed_case import CaseFinding, ReviewedCase
 from ..volume import Volume
-from .guards import require_free, require_reviewed, status_of, told_if_not_writable
+from .guards import require_free, require_reviewed, status_of
 
 COLORS = {UNDECIDED: (1.0, 0.8, 0.2), ACCEPTED: (0.3, 0.85, 0.4), REJECTED: (0.6, 0.6, 0.6)}
 """Red, green, blue in [0, 1] by verdict, as the outlines in the panel."""

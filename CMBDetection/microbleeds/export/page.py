@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
-from ..read_write import write_text
+from ..read_write import told_if_not_writable, write_text
 from ..report import _STYLE, _crop_svg
 from ..reviewed_case import ReviewedCase
 from ..subject_counts import SubjectCounts
-from .guards import require_free, told_if_not_writable
+from .guards import require_free
 from .region_diagram import SHADES, diagram_svg
 from .report_content import SCHEMATIC, Card, Comparison, Picture, ReportContent, Table, report_content
 

@@ -5,7 +5,7 @@ baseline. The column ``answer`` holds the number of the same one in the baseline
 Only these two columns have to be there; a row that names another baseline is not for this one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -65,9 +65,18 @@ def answers_for(questions: Sequence[Question], baseline: ReviewedCase) -> dict[i
             for one in questions if one.answer and _is_about(one, baseline)}
 
 
-def merged(there: Sequence[Question], current: Sequence[Question]) -> tuple[Question, ...]:
-    """Return the questions of a table with the current ones in the place of the same; no answer is lost."""
-    former = {_key(one): one for one in there}
+def taken_back(questions: Sequence[Question], baseline: ReviewedCase) -> frozenset[int]:
+    """Return the findings of the follow-up of which a reader says that nobody knows, whatever was said before."""
+    return frozenset(one.finding for one in questions if not one.answer and _is_about(one, baseline))
+
+
+def merged(there: Sequence[Question], current: Sequence[Question],
+           without: Collection[int] = ()) -> tuple[Question, ...]:
+    """Return the questions of a table with the current ones in the place of the same.
+
+    No answer is lost but those on the findings `without`, see `taken_back`.
+    """
+    former = {_key(one): one for one in there if one.finding not in without}
     return with_questions(there, [
         replace(one, answer=former[_key(one)].answer, reader=former[_key(one)].reader,
                 answered_at=former[_key(one)].answered_at)

@@ -15,11 +15,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from ..errors import SettingsError
-from ..read_write import atomic_path
+from ..read_write import atomic_path, told_if_not_writable
 from ..reviewed_case import ReviewedCase
 from ..subject_counts import SubjectCounts
 from . import region_diagram as diagram
-from .guards import require_free, told_if_not_writable
+from .guards import require_free
 from .report_content import SCHEMATIC, Card, Comparison, Picture, ReportContent, report_content
 from .report_content import Table as Cells
 

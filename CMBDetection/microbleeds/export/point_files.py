@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..read_write import write_json, write_text
+from ..read_write import told_if_not_writable, write_json, write_text
 from ..report import NOT_CLINICAL
 from ..review_files import REJECTED
 from ..reviewed_case import CaseFinding, ReviewedCase
 from ..slicer_points import Point, point_markups
-from .guards import require_free, require_reviewed, status_of, told_if_not_writable
+from .guards import require_free, require_reviewed, status_of
 
 MARKUPS, POINT_LIST = ".mrk.json", ".fcsv"
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..geometry import ras_to_voxel
-from ..read_write import staging_folder, write_json, write_text
+from ..geometry import nearest_voxels
+from ..read_write import staging_folder, told_if_not_writable, write_json, write_text
 from ..regions import CATEGORIES, REGIONS, SIDES
 from ..review_files import ACCEPTED, DEFINITE, MIMIC_KINDS, POSSIBLE, REJECTED, UNDECIDED
 from ..reviewed_case import CaseFinding, ReviewedCase
@@ -25,7 +25,7 @@ from ..subject_counts import (
     Tally,
     count_microbleeds,
 )
-from .guards import FINISHED, REVIEWED, UNREVIEWED, require_free, require_reviewed, status_of, told_if_not_writable
+from .guards import FINISHED, REVIEWED, UNREVIEWED, require_free, require_reviewed, status_of
 from .table_cells import Column, Row, data_dictionary, parse_table, read_table_text, require_table, table_text
 
 CASE_COLUMNS = (
@@ -212,7 +212,7 @@ def write_table(path: Path, columns: Sequence[Column], rows: Sequence[Row], over
 
 
 def _finding_row(case: ReviewedCase, finding: CaseFinding) -> Row:
-    voxel = np.rint(ras_to_voxel(case.image, np.array(finding.position_ras))).astype(int).tolist()
+    voxel = nearest_voxels(case.image, np.array(finding.position_ras)).tolist()
     return {**_case_cells(case), "id": finding.id, **dict(zip(("R_mm", "A_mm", "S_mm"), finding.position_ras,
                                                               strict=True)), **dict(zip("ijk", voxel, strict=True)),
             "diameter_mm": finding.diameter_mm or None, "volume_mm3": finding.volume_mm3 or None,

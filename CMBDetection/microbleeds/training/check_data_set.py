@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import FaultList, InputError
-from ..evaluation.cases import MAX_MARKED_SHARE
 from ..geometry import to_canonical
 from ..image_files import read_image
-from ..read_write import Scan, read_mask, read_scan
+from ..read_write import MAX_MARKED_SHARE, Scan, lies_on, read_mask, read_scan
 from ..volume import Volume
-from .label_maps import lies_on
 from .labelled_scans import LabelledScan, read_truth
 
 MOST_LISTED = 10

@@ -6,9 +6,8 @@ import numpy as np
 
 from ..components import label_components
 from ..errors import InputError
-from ..geometry import from_canonical, to_canonical
-from ..image_files import GRID_TOLERANCE_MM, IMAGE_SUFFIXES, read_image
-from ..read_write import LARGEST_LABEL, scan_stem
+from ..image_files import IMAGE_SUFFIXES, read_image
+from ..read_write import LARGEST_LABEL, in_order_of, lies_on, scan_stem
 from ..volume import Volume
 
 BRAIN_NAMES = ("_desc-brain_mask", "_brain_mask", "_brainmask")
@@ -26,11 +25,6 @@ def brain_beside(image: Path) -> Path | None:
     """Return the brain mask that lies beside an image, None if there is none."""
     names = [f"{scan_stem(image)}{ending}{suffix}" for ending in BRAIN_NAMES for suffix in IMAGE_SUFFIXES]
     return next((path for path in map(image.with_name, names) if path.exists()), None)
-
-
-def lies_on(label_map: Volume, grid: Volume) -> bool:
-    """Whether a map is on a grid; its axes may come in another order, as Slicer saves left-handed images."""
-    return to_canonical(grid).same_grid(to_canonical(label_map), GRID_TOLERANCE_MM)
 
 
 def read_map(path: Path, grid: Volume, image: Path) -> np.ndarray:
@@ -56,8 +50,7 @@ def read_map(path: Path, grid: Volume, image: Path) -> np.ndarray:
     if not lies_on(values, grid):
         raise InputError(f"{path} (shape {values.shape}) is not on the grid of {image} (shape {grid.shape}); resample "
                          "it to the scan.")
-    data = from_canonical(to_canonical(grid).with_data(to_canonical(values).data), grid).data
-    return np.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.nan_to_num(in_order_of(grid, values).data, nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def read_lesions(path: Path, grid: Volume, image: Path) -> np.ndarray:
