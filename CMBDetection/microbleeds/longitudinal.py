@@ -26,7 +26,8 @@ NEW, STABLE, NOT_SEEN, OUTSIDE, AMBIGUOUS = STATUSES = ("new", "stable", "not se
 """Outside: its place is not in the other scan, so that nobody knows. Ambiguous: a reader has to say."""
 
 REGISTRATION_MM = 1.0
-"""Error of the registration (measured in Resources/export.md), and what a brain changes between two visits."""
+"""Error of the registration, which Testing/Benchmarks/longitudinal_pairs.py measures, and what a brain changes between
+two visits."""
 SURELY = 0.5
 """Cost by which another pairing must be worse."""
 _ALONE = 0.5

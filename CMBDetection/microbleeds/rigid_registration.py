@@ -19,7 +19,8 @@ from .geometry import resample_like, resample_to_spacing, to_canonical, voxel_to
 from .volume import Volume
 
 LEAST_AGREEMENT, BEYOND_DOUBT = 0.4, 0.8
-"""Agreement below which no registration is trusted, and from which every one is; measured in Resources/export.md."""
+"""Agreement below which no registration is trusted, and from which every one is; of simulated pairs and of strangers,
+which Testing/Benchmarks/longitudinal_pairs.py measures."""
 LEAST_ADVANTAGE = 0.1
 """Between them: by how much the agreement has to be above that of the mirror image."""
 SEED = 1
