@@ -64,6 +64,7 @@ def main() -> int:
                         "it; of those that want to run code, all")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="a new folder for the files")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="longer is a fault (default: %(default)s)")
     options = parser.parse_args()
     prepare_process()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="hard-inputs-"))
@@ -73,7 +74,7 @@ def main() -> int:
                  if (not options.kind or case.kind in options.kind)
                  and (not options.case or options.case in case.name or options.case in case.kind)]
         outcomes = []
-        for outcome in run_cases(cases, folder):
+        for outcome in run_cases(cases, folder, options.seconds):
             outcomes.append(outcome)
             if options.case or outcome.faults:
                 print(described(outcome), file=sys.stderr, flush=True)
@@ -147,7 +148,7 @@ def every_nth(cases: Sequence["HardInput"], step: int) -> list["HardInput"]:
     return chosen
 
 
-def run_cases(cases: Iterable["HardInput"], folder: Path) -> Iterator[Outcome]:
+def run_cases(cases: Iterable["HardInput"], folder: Path, limit_s: float) -> Iterator[Outcome]:
     """Run cases one after another, each in a process and a folder of results of its own."""
     # others must be able to come here, to try what they may not read
     folder.chmod(0o755)
@@ -157,11 +158,11 @@ def run_cases(cases: Iterable["HardInput"], folder: Path) -> Iterator[Outcome]:
             continue
         place.mkdir()
         place.chmod(0o777)
-        yield _run(case, place)
+        yield _run(case, place, limit_s)
         _remove(place)
 
 
-def _run(case: "HardInput", place: Path) -> Outcome:
+def _run(case: "HardInput", place: Path, limit_s: float) -> Outcome:
     out, told = place / "out", place / "told.txt"
     before = _inputs_of(case, place.parent / INPUTS)
     started = time.monotonic()
@@ -174,14 +175,16 @@ def _run(case: "HardInput", place: Path) -> Outcome:
         if done:
             break
         peak = max(peak, _resident_megabytes(child))
-        if not killed and (time.monotonic() - started > SECONDS or peak > MEGABYTES):
+        if not killed and (time.monotonic() - started > limit_s or peak > MEGABYTES):
             os.kill(child, signal.SIGKILL)
             killed = True
         time.sleep(0.005)
     seconds, megabytes = time.monotonic() - started, max(peak, usage.ru_maxrss / 1024)
     said = told.read_text(encoding="utf-8", errors="backslashreplace") if told.exists() else ""
     code = os.waitstatus_to_exitcode(status)
-    faults = [*_faults(case, code, seconds, megabytes, said, out)]
+    faults = [*_faults(case, code, megabytes, said, out)]
+    if seconds > limit_s:
+        faults.append(f"{seconds:.1f} s")
     if case.expected and _inputs_of(case, place.parent / INPUTS) != before:
         faults.append("changed something beside the input")
     return Outcome(case, code, seconds, megabytes, said, tuple(faults))
@@ -235,12 +238,9 @@ def _resident_megabytes(process: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _faults(case: "HardInput", code: int, seconds: float, megabytes: float, said: str,
-            out: Path) -> Iterator[str]:
+def _faults(case: "HardInput", code: int, megabytes: float, said: str, out: Path) -> Iterator[str]:
     if code != case.expected:
         yield f"exit code {code} instead of {case.expected}"
-    if seconds > SECONDS:
-        yield f"{seconds:.1f} s"
     if megabytes > MEGABYTES:
         yield f"{megabytes:.0f} MB"
     if "Traceback" in said:
