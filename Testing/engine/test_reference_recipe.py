@@ -199,7 +199,7 @@ def test_training_sees_the_tiles_of_detection(monkeypatch):
     images = (rng.uniform(0, 1, (2, *shape)) * brain).astype(np.float16)
     case = Case("a", "gre", "", images, brain, cases_file.without_rim(brain), brain)
     network = Watched()
-    reference_probability_map(network, list(images.astype(np.float32)), brain, 0.0, "cpu", lambda fraction: None)
+    reference_probability_map(network, list(images.astype(np.float32)), brain, "cpu", lambda fraction: None)
     places = cases_file.grid_places([case], 48).positives
     mine = patches_file.grid_batch([case], places, rng, False, tile=48)[0].numpy()
     detected = np.concatenate(network.seen)
