@@ -16,7 +16,7 @@ def test_round_trip_through_json():
 
 def test_missing_keys_keep_their_default():
     assert Settings.from_json({}) == Settings()
-    assert Settings.from_json({"candidates": {"threshold": 0.3}}).candidates.overlap == CandidateSettings().overlap
+    assert Settings.from_json({"candidates": {"threshold": 0.3}}).candidates == CandidateSettings(threshold=0.3)
 
 
 @pytest.mark.parametrize("value", [{"cleaning": {}}, {"cleanup": {"min_volume": 2}}])
@@ -32,7 +32,6 @@ def test_unknown_keys_are_refused(value):
     (lambda: PrepareSettings(symmetry_radii_mm=()), "symmetry_radii_mm"),
     (lambda: PrepareSettings(symmetry_radii_mm=(1, 0)), "symmetry_radii_mm"),
     (lambda: CandidateSettings(threshold=1), "threshold"),
-    (lambda: CandidateSettings(overlap=1), "overlap"),
     (lambda: CandidateSettings(peak_share=1), "peak_share"),
     (lambda: CandidateSettings(max_candidates=0), "max_candidates"),
     (lambda: ClassifySettings(threshold=1.01), "threshold"),
