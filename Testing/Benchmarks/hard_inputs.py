@@ -84,7 +84,7 @@ def main() -> int:
     print(table(outcomes))
     print(f"\n{len(made)} inputs were made, {len(outcomes)} of them tried.")
     if len(outcomes) < len(cases):
-        print(f"{len(cases) - len(outcomes)} without rights could not be: the folder is closed to other users.")
+        print(f"{len(cases) - len(outcomes)} without rights could not be: a folder is closed to other users.")
     return 1 if any(outcome.faults for outcome in outcomes) else 0
 
 
@@ -154,8 +154,9 @@ def run_cases(cases: Iterable["HardInput"], folder: Path, limit_s: float) -> Ite
     folder.chmod(0o755)
     place = folder / "results"
     for case in cases:
-        # to the inputs, and to what the command itself reads
-        if case.unprivileged and os.getuid() == 0 and not (_open_to_all(folder) and _open_to_all(Path(__file__).parent)):
+        # the inputs, and what the command itself reads
+        read = folder, Path(__file__).parent
+        if case.unprivileged and os.getuid() == 0 and not all(map(_open_to_all, read)):
             continue
         place.mkdir()
         place.chmod(0o777)
