@@ -4,6 +4,7 @@ import unittest
 from dataclasses import replace
 from pathlib import Path
 
+import qt
 import slicer
 from panelCase import PanelTestCase
 
@@ -23,6 +24,7 @@ SCAN_MB = 0.26
 class LongReadingTest(PanelTestCase):
     def setUp(self):
         super().setUp()
+        self.addCleanup(qt.QSettings().remove, "CMBDetection/order")
         self.panel = self.makePanel()
         window = self.panel.widget.window()
         window.show()
