@@ -113,13 +113,18 @@ def subject_and_session(stem: str) -> tuple[str, str]:
     return subject[1] if subject else stem, session[1] if session else ""
 
 
+def bids_folder(subject: str, session: str) -> Path:
+    """Return where BIDS keeps the anatomical files of a subject, from the top of the data set; `session` may be ""."""
+    return Path(f"sub-{subject}", f"ses-{session}" if session else "", "anat")
+
+
 def _folders(image: Path, results: Path | None) -> list[Path]:
     """Return where the files of a scan may lie: in the folder of results, in its place there of a cohort, beside it."""
     beside = Path(os.path.abspath(image)).parent
     if results is None:
         return [beside]
     subject, session = subject_and_session(scan_stem(image))
-    return [results, results / f"sub-{subject}" / (f"ses-{session}" if session else "") / "anat", beside]
+    return [results, results / bids_folder(subject, session), beside]
 
 
 def _first(folders: Sequence[Path], name: str) -> Path | None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..case_files import subject_and_session
+from ..case_files import bids_folder, subject_and_session
 from ..errors import InputError
 from ..export.bids import bids_label
 from ..image_files import IMAGE_SUFFIXES, data_files
@@ -48,8 +48,7 @@ class CohortScan:
     @property
     def folder(self) -> Path:
         """Of its results, from the output folder."""
-        subject = Path(f"sub-{self.subject}")
-        return (subject / f"ses-{self.session}" if self.session else subject) / "anat"
+        return bids_folder(self.subject, self.session)
 
     @property
     def key(self) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..case_files import bids_folder
 from ..errors import InputError
 from ..read_write import read_json, staging_folder, told_if_not_writable, write_json, write_label_map, write_text
 from ..report import NOT_CLINICAL
@@ -93,8 +94,7 @@ class BidsName:
     @property
     def folder(self) -> Path:
         """From the root of the data set."""
-        subject = Path(f"sub-{self.subject}")
-        return (subject / f"ses-{self.session}" if self.session else subject) / "anat"
+        return bids_folder(self.subject, self.session)
 
 
 def write_bids_derivative(folder: Path, cases: Sequence[ReviewedCase], source: Path | None = None,
