@@ -4,8 +4,6 @@ from microbleeds import regions
 from slicer.i18n import tr as _
 
 UNKNOWN = "unknown"
-_UNSURE = 0.6
-"""A region of a lower confidence has a question mark."""
 
 
 def regionTexts() -> dict[str, str]:
@@ -19,7 +17,7 @@ def regionTexts() -> dict[str, str]:
 
 def placeText(place) -> str:
     """Return a place in a few letters, "L frontal"; what is unsure has a question mark."""
-    mark = "?" if place.confidence < _UNSURE else ""
+    mark = "?" if place.confidence < regions.UNSURE else ""
     return f"{_sideText(place.side)} {regionTexts()[place.region]}{mark}"
 
 

@@ -19,6 +19,10 @@ LEFT, RIGHT = "left", "right"
 SIDES = (LEFT, RIGHT)
 
 
+UNSURE = 0.6
+"""A region of a lower confidence is marked as unsure wherever it is shown."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a point lies.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 from .errors import InputError
-from .regions import CATEGORIES, CEREBELLUM, DEEP, INFRATENTORIAL, LOBAR, REGIONS, SIDES, category_of
+from .regions import CATEGORIES, CEREBELLUM, DEEP, INFRATENTORIAL, LOBAR, REGIONS, SIDES, UNSURE, category_of
 from .review_files import UNDECIDED
 from .reviewed_case import Acquisition, CaseFinding, ReviewedCase
 
@@ -85,6 +85,10 @@ class SubjectCounts:
         Larger than 10 mm: not microbleeds.
     pattern : str
         One of `PATTERNS`, of definite and possible microbleeds together.
+    unsure : int
+        Microbleeds whose region is unsure (`regions.UNSURE`); a region that a reader has chosen is sure.
+    sure_pattern : str
+        The pattern without them.
     is_reviewed, is_finished : bool
         See `reviewed_case.ReviewedCase`.
     undecided : int
@@ -100,6 +104,8 @@ class SubjectCounts:
     by_size: dict[str, Tally]
     too_large: Tally
     pattern: str
+    unsure: int
+    sure_pattern: str
     is_reviewed: bool
     is_finished: bool
     undecided: int
@@ -141,6 +147,9 @@ class SubjectCounts:
             (self.too_large.total > 0, f"{_findings(self.too_large.total)} larger than {LARGEST_MM:g} mm: "
              "no microbleed by STRIVE and MARS, not counted."),
             (unplaced > 0, f"{_findings(unplaced)} without a region, counted in no category."),
+            (self.sure_pattern != self.pattern,
+             f"Unsure regions decide the pattern ({self.unsure} of them): without these it is {self.sure_pattern}; check "
+             "where they lie."),
             (self.by_size[UNKNOWN_SIZE].total > 0,
              f"{_findings(self.by_size[UNKNOWN_SIZE].total)} of unknown diameter, counted in no size class."),
         )
@@ -162,6 +171,7 @@ def count_microbleeds(case: ReviewedCase) -> SubjectCounts:
         return {name: tally(one for one in counted if key(one) == name) for name in keys}
 
     counted = [one for one in case.microbleeds if one.diameter_mm <= LARGEST_MM]
+    sure = [one for one in counted if one.region_confidence is None or one.region_confidence >= UNSURE]
     places = [(region, side) for region in (*REGIONS, "") for side in (*SIDES, "")]
     sides = [(category, side) for category in (*CATEGORIES, "") for side in (*SIDES, "")]
     return SubjectCounts(
@@ -173,6 +183,8 @@ def count_microbleeds(case: ReviewedCase) -> SubjectCounts:
         by_size=by(lambda one: size_class(one.diameter_mm), SIZES),
         too_large=tally(one for one in case.microbleeds if one.diameter_mm > LARGEST_MM),
         pattern=pattern_of([one.region for one in counted]),
+        unsure=len(counted) - len(sure),
+        sure_pattern=pattern_of([one.region for one in sure]),
         is_reviewed=case.is_reviewed,
         is_finished=case.is_finished,
         undecided=sum(one.verdict == UNDECIDED for one in case.findings) if case.is_reviewed else 0,

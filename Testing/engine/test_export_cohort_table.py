@@ -264,7 +264,7 @@ def test_a_link_that_was_made_twice_is_ones_own(tmp_path, monkeypatch):
     ({"owner": "", "host": socket.gethostname(), "pid": os.getpid(), "time": "now"},
      rf"somebody on .* \(process {os.getpid()}\) since now"),
     (None, "an unknown program"),
-])
+], ids=["another machine", "this process", "empty"])
 def test_a_lock_that_may_still_be_needed_is_respected_and_told(tmp_path, content, who):
     path = tmp_path / "cohort.tsv"
     append_to_cohort_table(path, [row_of()])

@@ -73,6 +73,19 @@ def test_sums_are_the_total():
         assert sum(tally.possible for tally in table.values()) == counts.possible
 
 
+def test_a_pattern_that_rests_on_unsure_regions_says_so():
+    lobar, deep = (replace(finding(1, "frontal", "left"), region_confidence=0.9),
+                   replace(finding(2, "thalamus", "left"), region_confidence=0.59))
+    counts = count_microbleeds(case(lobar, deep))
+    assert (counts.pattern, counts.sure_pattern, counts.unsure) == ("mixed", "strictly lobar", 1)
+    note, = counts.notes
+    assert "without these it is strictly lobar" in note
+    # nothing to say where a reader has chosen the region, or where the pattern is the same without it
+    for other in (replace(deep, region_confidence=None), replace(deep, region_confidence=0.6),
+                  replace(lobar, id=2, region_confidence=0.1)):
+        assert not count_microbleeds(case(lobar, other)).notes
+
+
 def test_size_classes():
     counts = count_microbleeds(MIXED_CASE)
     assert [counts.by_size[name].total for name in SIZES] == [3, 2, 1]
