@@ -17,12 +17,19 @@ from pathlib import Path
 from . import __version__
 from .batch import CANCELLED, OK, THREAD_VARIABLES, Job, make_folder, run_scans, tell
 from .cohort_commands import add_cohort_command
+from .command_options import (
+    add_debug_option,
+    add_device_option,
+    add_modality_option,
+    add_model_options,
+    add_telling_options,
+)
 from .export_commands import add_export_commands
 from .import_commands import add_import_command
 from .models_command import add_models_command
 from .progress import Reporter, make_reporter
 from .resources import resource_path
-from .settings import MODALITIES, OPERATING_POINTS
+from .settings import MODALITIES
 from .training_commands import add_training_commands
 
 SAMPLE = "Sample/simulated_T2star.nii.gz"
@@ -89,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
                                "S.nii.gz), or a TSV or CSV table of points (subject, R_mm, A_mm, S_mm)")
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR",
                           help="folder for evaluation.tsv and evaluation.json")
-    evaluate.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_debug_option(evaluate)
     evaluate.set_defaults(command=_evaluate, progress="none")
 
     simulate = commands.add_parser("simulate", help="make scans with known microbleeds and mimics, by physics")
@@ -131,43 +138,30 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
     protocol.add_argument("--snr", type=float, dest="signal_to_noise", metavar="RATIO")
     protocol.add_argument("--motion", type=float, dest="motion_mm", metavar="MM")
     parser.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: as cores and memory allow)")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
 
 
 def _add_detection_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto",
-                        help="kind of scan (default: told from the scan itself)")
+    add_modality_option(parser)
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
-    parser.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
-    parser.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0],
-                        help="sensitive finds more and is wrong more often (default: %(default)s)")
-    parser.add_argument("--improbable-regions", action="store_true",
-                        help="the label map holds the candidates below the threshold too, for a reader who lowers it")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                        help="where the networks run (default: the graphics card if there is one)")
+    add_model_options(parser)
+    add_device_option(parser)
     parser.add_argument("--threads", type=_positive, metavar="N", help="processor cores to use (default: all)")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
     parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
 
 
 def _add_implant_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="scans, best without microbleeds of their own")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument("--modality", choices=("auto", *MODALITIES), default="auto",
-                        help="kind of scan (default: told from the scan itself)")
+    add_modality_option(parser)
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
     parser.add_argument("--bleeds", type=int, default=5, metavar="N", help="microbleeds (default: %(default)s)")
     parser.add_argument("--mimics", type=int, default=3, metavar="N", help="mimics (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same implants (default: %(default)s)")
     parser.add_argument("--echo-time", type=float, metavar="MS", help="where the scan does not say it")
     parser.add_argument("--field", type=float, metavar="T", help="field strength, where the scan does not say it")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
 
 
 def _positive(text: str) -> int:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .batch import OK, THREAD_VARIABLES, Job
+from .command_options import add_device_option, add_modality_option, add_model_options, add_telling_options
 from .errors import SettingsError
 from .progress import Reporter
-from .settings import MODALITIES, OPERATING_POINTS
 
 
 def add_cohort_command(commands: Any) -> None:
@@ -38,18 +38,10 @@ def add_cohort_command(commands: Any) -> None:
                        "needs more is a row in failures.tsv")
     where.add_argument("--threads", type=int, metavar="N", help="processor cores of each process on this machine "
                        "(default: all, shared among the processes)")
-    where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                       help="where the networks run (default: the graphics card if there is one)")
-    cohort.add_argument("--modality", choices=("auto", *MODALITIES), default="auto",
-                        help="kind of the scans (default: told from each; a table's own column goes before)")
-    cohort.add_argument("--model", metavar="NAME|DIR", help="default: the model that comes with this version")
-    cohort.add_argument("--operating-point", choices=OPERATING_POINTS, default=OPERATING_POINTS[0],
-                        help="sensitive finds more and is wrong more often (default: %(default)s)")
-    cohort.add_argument("--improbable-regions", action="store_true",
-                        help="the label maps hold the candidates below the threshold too")
-    cohort.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
-    cohort.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_device_option(where)
+    add_modality_option(cohort, "told from each; a table's own column goes before")
+    add_model_options(cohort)
+    add_telling_options(cohort)
     cohort.set_defaults(command=_cohort)
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from .batch import OK, make_folder
+from .command_options import add_telling_options
 from .errors import SettingsError
 from .progress import Reporter
 
@@ -59,10 +60,8 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--unreviewed", action="store_true",
                         help="take the detector's findings where there is no review; they are marked as unreviewed")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
     parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
 
 
 def _report(options: argparse.Namespace, reporter: Reporter) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .batch import OK
+from .command_options import add_telling_options
 from .progress import Reporter
 
 if TYPE_CHECKING:
@@ -37,9 +38,7 @@ def add_import_command(commands: Any) -> None:
     parser.add_argument("--take", choices=(MINE, THEIRS), help="what stands where the two contradict each other "
                         "(default: what is said here, with a warning)")
     parser.add_argument("--dry-run", action="store_true", help="only tell, write nothing")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
     parser.set_defaults(command=_import)
 
 

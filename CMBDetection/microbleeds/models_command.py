@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .batch import BAD_INPUT, OK
+from .command_options import add_debug_option
 from .errors import ModelError
 from .model_folders import (
     CARD,
@@ -46,7 +47,7 @@ def add_models_command(commands: Any) -> None:
 
 def _add(actions: Any, name: str, command: Any, text: str) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_debug_option(parser)
     parser.set_defaults(command=command, progress="none")
     return parser
 

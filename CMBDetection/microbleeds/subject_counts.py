@@ -148,8 +148,8 @@ class SubjectCounts:
              "no microbleed by STRIVE and MARS, not counted."),
             (unplaced > 0, f"{_findings(unplaced)} without a region, counted in no category."),
             (self.sure_pattern != self.pattern,
-             f"Unsure regions decide the pattern ({self.unsure} of them): without these it is {self.sure_pattern}; check "
-             "where they lie."),
+             f"Unsure regions decide the pattern ({self.unsure} of them): without these it is {self.sure_pattern}; "
+             "check where they lie."),
             (self.by_size[UNKNOWN_SIZE].total > 0,
              f"{_findings(self.by_size[UNKNOWN_SIZE].total)} of unknown diameter, counted in no size class."),
         )

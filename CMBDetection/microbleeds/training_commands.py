@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .batch import OK
+from .command_options import add_device_option, add_telling_options
 from .progress import Reporter
 
 _STEPS = ("detector_steps", "refine_steps", "teacher_steps", "student_steps")
@@ -62,13 +63,10 @@ def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) 
     parser.add_argument("--seed", type=int, default=1, help="same seed, same weights (default: %(default)s)")
     for name in steps:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
-                        help="where the networks run (default: the graphics card if there is one)")
+    add_device_option(parser)
     parser.add_argument("--jobs", type=int, metavar="N", help="scans prepared at a time (default: one per core)")
     parser.add_argument("--threads", type=int, metavar="N", help="processor cores to train on (default: all)")
-    parser.add_argument("--progress", choices=("bar", "json", "none"), default="bar",
-                        help="json writes one object per line (default: %(default)s)")
-    parser.add_argument("--debug", action="store_true", help="print tracebacks")
+    add_telling_options(parser)
 
 
 def _add_width(parser: argparse.ArgumentParser) -> None:

@@ -43,7 +43,8 @@ LAYERS = {
               "import_files import_review",
     "cohort": "cohort.inputs cohort.records cohort.plan cohort.quality cohort.process cohort.child cohort.cluster "
               "cohort.failures cohort.run cohort.outliers cohort.page cohort.group",
-    "doors": "cohort_commands export_commands import_commands models_command training_commands cli __main__",
+    "doors": "command_options cohort_commands export_commands import_commands models_command training_commands cli "
+             "__main__",
 }
 ORDER = [name for layer in LAYERS.values() for name in layer.split()]
 FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))
