@@ -34,6 +34,7 @@ from microbleeds.reference_networks import ReferenceDetector, ReferenceStudent
 from microbleeds.reference_tiling import reference_probability_map
 from microbleeds.training.export import write_weights
 from microbleeds.training.layouts import find_labelled_scans
+from microbleeds.training.precision import autocast
 from microbleeds.weights import REFERENCE, load_model
 from reference_recipe_cases import (
     CLASSIFIER_TILE,
@@ -195,7 +196,7 @@ def deviations(recipe: Recipe) -> dict[str, str]:
                          "steps if that comes first",
         "validation": "none, no early stop: all patches are learned from and the last weights are kept; theirs are a "
                       "random fifth of the patches, of the same subjects",
-        "numbers": "bfloat16 where torch's autocast uses it; theirs are float32",
+        "numbers": "bfloat16 where the processor has it; theirs are float32",
         "false candidates": f"of the detector on at most {recipe.mining_tiles} tiles; theirs are of all cases",
         "augmentation": "each change is made to half of the changed copies, noise to the image alone; how theirs are "
                         "combined is not known to us",
@@ -277,7 +278,7 @@ def _fit(run: Run, name: str, places: Places, network: nn.Module, stepped: nn.Mo
 
 def _false_candidates(case: Case, detector: nn.Module, run: Run) -> np.ndarray:
     images = [np.asarray(channel, np.float32) for channel in case.images]
-    with torch.autocast(run.device, dtype=torch.bfloat16):
+    with autocast(run.device):
         found = reference_probability_map(detector, images, np.array(case.brain), run.device,
                                           lambda fraction: None)
     return false_centres(found > MINING_THRESHOLD, np.array(case.lesions), run.recipe.repaired)

@@ -13,6 +13,7 @@ from microbleeds.errors import InputError
 from microbleeds.read_write import atomic_path
 from microbleeds.reference_networks import ReferenceDetector, ReferenceStudent
 from microbleeds.training.losses import TEMPERATURE, distillation_loss, voxel_loss
+from microbleeds.training.precision import autocast
 from torch import nn
 from torch.nn import functional
 
@@ -176,7 +177,7 @@ def fit(network: nn.Module, stepped: nn.Module, batch: Callable[[int], tuple[tor
         optimiser.param_groups[0]["lr"] = LEARNING_RATE * (FALL if step >= stage.falls_at else 1)
         torch.manual_seed(stage.seed * 1_000_003 + step)
         tensors = [tensor.to(stage.device) for tensor in batch(step)]
-        with torch.autocast(stage.device, dtype=torch.bfloat16):
+        with autocast(stage.device):
             value = loss(network, *tensors)
         network.zero_grad()
         value.backward()

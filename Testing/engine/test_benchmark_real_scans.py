@@ -77,7 +77,7 @@ def test_figures_of_all_groups(data, fake, tmp_path, capsys):
     assert "| final | 0.67 | 0.67 | 1.00 |" in out
     assert "| healthy_tissue_phase.nii.gz | gre | 3 | 2 | 3 |" in out and "| mean per scan |  |  | 2.00 | 3.00 |" in out
     assert "Evaluation only" in out and "Not there" not in out
-    assert (tmp_path / "work" / "m-aaaaaaaa" / "real_scans.md").read_text() in out
+    assert (tmp_path / "work" / "m-aaaaaaaa" / "real_scans.md").read_text(encoding="utf-8") in out
     assert run(data, tmp_path) == 0 and len(fake.asked) == 14
 
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..read_write import atomic_path
+from .precision import autocast
 
 Batch = Callable[[np.random.Generator], tuple[torch.Tensor, ...]]
 Loss = Callable[..., torch.Tensor]
@@ -58,7 +59,7 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
     for step, drawn in _batches(batch, first, stage):
         torch.manual_seed(stage.seed * 1_000_003 + step)
         tensors = [tensor.to(stage.device) for tensor in drawn]
-        with torch.autocast(stage.device, dtype=torch.bfloat16):
+        with autocast(stage.device):
             value = loss(network, *tensors)
         optimiser.zero_grad()
         value.backward()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from ..read_write import atomic_path
@@ -14,6 +13,7 @@ from ..settings import CandidateSettings
 from ..step1_candidates import Candidate, find_candidates
 from .cases import Case
 from .labelled_scans import IGNORED
+from .precision import autocast
 
 MINING_SETTINGS = CandidateSettings(threshold=0.1, max_candidates=200)
 """Lower than any threshold in use, so that the second step sees what it will have to judge and more."""
@@ -59,7 +59,7 @@ def mine_cases(cases: Sequence[Case], detector: nn.Module, folder: Path, device:
         mined = _read(path, of_detector)
         if mined is None:
             # half precision is as good for this and twice as fast
-            with torch.autocast(device, dtype=torch.bfloat16):
+            with autocast(device):
                 candidates = find_candidates(case.prepared(), detector, MINING_SETTINGS, device, lambda fraction: None)
             mined = mine(case, candidates)
             with atomic_path(path) as beside:

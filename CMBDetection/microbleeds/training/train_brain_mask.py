@@ -19,6 +19,7 @@ from torch.nn import functional
 from microbleeds.coarse_network import CoarseNetwork, normalise
 from microbleeds.training.brain_mask_images import TISSUES, random_geometry, random_image
 from microbleeds.training.export import write_weights
+from microbleeds.training.precision import autocast
 
 WIDTHS = (8, 16, 32, 64, 64)
 STEPS = 4500
@@ -132,8 +133,8 @@ def learning_rate_share(progress: float) -> float:
 
 
 def train_step(network, optimiser, image: torch.Tensor, target: torch.Tensor) -> float:
-    """Make one step on one image (i, j, k) and its brain fractions; bfloat16 takes a third of the time."""
-    with torch.autocast("cpu", torch.bfloat16):
+    """Make one step on one image (i, j, k) and its brain fractions."""
+    with autocast("cpu"):
         logits = network(normalise(image)[None, None])
     logits = logits.float()[0, 0]
     fraction = torch.sigmoid(logits)

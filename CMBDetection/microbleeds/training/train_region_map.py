@@ -28,6 +28,7 @@ from microbleeds.simulation.region_rules import region_map
 from microbleeds.simulation.subject import AGES
 from microbleeds.training.brain_mask_images import IN_BRAIN, TISSUES
 from microbleeds.training.export import write_weights
+from microbleeds.training.precision import autocast
 from microbleeds.training.region_images import IGNORED, region_geometry, region_image, region_image_of_scan
 from microbleeds.training.region_scans import RegionScan, load_scans
 from microbleeds.training.train_brain_mask import learning_rate_share, prepare_map
@@ -152,7 +153,7 @@ def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> f
     known = (parts > IGNORED) & (torch.randperm(len(parts)) < 2)[:, None, None, None]
     if not known.any():
         return 0.0
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("cpu"):
         logits = network(seen[None])
     logits = logits.float()[0]
     numbers = regions_of(parts[known])
