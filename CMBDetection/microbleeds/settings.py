@@ -64,8 +64,8 @@ class ClassifySettings:
 
     threshold: float = 0.5
     """Probability under which a candidate is removed."""
-    batch_size: int = 64
-    """Patches per batch; memory depends on this, not on the number of candidates."""
+    batch_size: int = 16
+    """Patches per batch; memory depends on this, not on the number of candidates. Larger ones do not fit the caches."""
 
     def __post_init__(self):
         _check(0 <= self.threshold <= 1, "threshold", self.threshold, "between 0 and 1")

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import torch
 from torch import nn
 
 from .calibration import Calibration, apply, logit
@@ -13,7 +12,7 @@ from .networks import PATCH
 from .settings import ClassifySettings
 from .step0_prepare import Prepared
 from .step1_candidates import Candidate
-from .tiling import cut, probabilities
+from .tiling import cut, probabilities, ready
 
 
 def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Module, settings: ClassifySettings,
@@ -23,7 +22,7 @@ def classify(candidates: Sequence[Candidate], prepared: Prepared, student: nn.Mo
     Patches are cut batch by batch, so memory does not grow with the number of candidates. Patches reach beyond the
     working grid with 0, the value of tissue.
     """
-    student = student.eval().to(device, memory_format=torch.channels_last_3d)
+    student = ready(student, device)
     result = []
     for first in range(0, len(candidates), settings.batch_size):
         progress(first / len(candidates))

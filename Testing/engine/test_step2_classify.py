@@ -3,6 +3,7 @@ import tracemalloc
 import numpy as np
 import torch
 from microbleeds.calibration import Calibration
+from microbleeds.networks import Student
 from microbleeds.settings import ClassifySettings
 from microbleeds.step0_prepare import Prepared
 from microbleeds.step1_candidates import Candidate
@@ -12,15 +13,18 @@ from torch import nn
 
 
 class CentreVoxel(nn.Module):
-    """A student whose probability is the image at the centre of the patch; it notes the sizes of its batches."""
+    """A student whose probability is the image at the centre of the patch; it tells the sizes of its batches.
 
-    def __init__(self):
+    Whom it tells is no part of it, because the classifier works with a copy.
+    """
+
+    def __init__(self, tell=lambda size: None):
         super().__init__()
-        self.batches = []
+        self.tell = tell
 
     def forward(self, x):
         assert x.shape[1:] == (2, 24, 24, 24)
-        self.batches.append(len(x))
+        self.tell(len(x))
         value = torch.logit(x[:, 0, 12, 12, 12].clamp(1e-6, 1 - 1e-6))
         return torch.stack([torch.zeros_like(value), value], dim=1)
 
@@ -42,9 +46,9 @@ def run(candidates, prepared, student, batch_size):
 
 def test_each_candidate_gets_the_probability_of_its_own_patch(draw_affine):
     prepared, voxels, candidates = scene(draw_affine(np.random.default_rng(1), True, (0.7, 0.6, 3)), 70)
-    student = CentreVoxel()
-    result = run(candidates, prepared, student, 32)
-    assert student.batches == [32, 32, 6]
+    batches = []
+    result = run(candidates, prepared, CentreVoxel(lambda size: batches.append(size)), 32)
+    assert batches == [32, 32, 6]
     np.testing.assert_allclose([c.probability for c in result], prepared.image.data[tuple(voxels.T)], atol=1e-5)
     assert [c.position_ras for c in result] == [c.position_ras for c in candidates]
 
@@ -65,3 +69,20 @@ def test_no_candidates_and_two_thousand(draw_affine):
     peak_mb = tracemalloc.get_traced_memory()[1] / 1e6
     tracemalloc.stop()
     assert len(result) == 2000 and peak_mb < 40, "all patches together would be 221 MB"
+
+
+def test_the_student_is_folded_and_left_as_it_was():
+    prepared, _, candidates = scene(np.eye(4), 20)
+    patches = torch.from_numpy(np.stack([patch(candidate, prepared) for candidate in candidates]))
+    torch.manual_seed(0)
+    student = Student(4)
+    with torch.no_grad():
+        # so that the normalisations have something to do
+        for _ in range(20):
+            student(patches)
+        expected = student.eval()(patches).softmax(1)[:, 1].numpy()
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    found = [c.probability for c in run(candidates, prepared, student, 16)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert np.ptp(expected) > 1e-3
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
