@@ -3,7 +3,7 @@
     python Testing/Benchmarks/simulated.py --make-only --work DIR          the images, if they are not there yet
     python Testing/Benchmarks/region_accuracy.py --set DIR/set-1           the network that ships
     python Testing/Benchmarks/region_accuracy.py --set DIR/set-1 --slab 0 0.7        slabs that miss the vertex
-    python Testing/Benchmarks/region_accuracy.py --set DIR/set-1 --method registration --limit 10
+    python Testing/Benchmarks/region_accuracy.py --set DIR/set-1 --method registration --atlas LABEL_MAP --limit 10
 
 The points are all drawn microbleeds, seen or not: where findings lie. Brain mask and region map are made as in a
 detection; the truth is ``simulation/region_rules.py`` on the deformed label map, and no label map of the set was
@@ -58,6 +58,8 @@ def main() -> None:
     parser.add_argument("--atlas", type=Path, help="label map for the registration")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for all points")
     options = parser.parse_args()
+    if options.method == "registration" and options.atlas is None:
+        parser.error("--method registration needs --atlas")
     points, seconds, without = [], [], []
     for case in choose(all_cases(), options.modality, limit=options.limit):
         if not (options.set / case.image).exists():

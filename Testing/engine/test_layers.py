@@ -33,7 +33,7 @@ LAYERS = {
                 "training.sampling training.losses training.precision training.fit training.mining training.batches "
                 "training.stages training.fit_calibration training.scoring training.operating_points "
                 "training.export training.train training.crossvalidate training.finetune training.simulated_sets "
-                "training.brain_mask_images training.train_brain_mask training.region_scans "
+                "training.coarse_training training.brain_mask_images training.train_brain_mask training.region_scans "
                 "training.region_images "
                 "training.train_region_map",
     "export": "export.region_diagram export.guards export.table_cells export.tables export.pair_answers "

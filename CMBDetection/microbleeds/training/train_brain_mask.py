@@ -3,12 +3,11 @@
     python -m microbleeds.training.train_brain_mask --labels FOLDER --work FOLDER
 
 FOLDER holds the 20 label maps of SynthSeg (``training_seg_*.nii.gz``, Apache-2.0). Started again, it goes on from the
-last checkpoint in the work folder; every step is seeded by its number, so a cut training ends with the same weights.
+last checkpoint in the work folder.
 """
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from microbleeds.coarse_network import CoarseNetwork, normalise
 from microbleeds.training.brain_mask_images import TISSUES, random_geometry, random_image
+from microbleeds.training.coarse_training import CoarsePlan, train_coarse
 from microbleeds.training.export import write_weights
 from microbleeds.training.precision import autocast
 
@@ -25,7 +25,6 @@ WIDTHS = (8, 16, 32, 64, 64)
 STEPS = 4500
 IMAGES_PER_GEOMETRY = 3
 VALIDATION_MAPS = 2
-LEARNING_RATE = 2e-3
 AVERAGING = 0.995
 SEED = 20
 
@@ -95,56 +94,28 @@ CODES = {
 
 def train(maps: list[np.ndarray], held_out: list[np.ndarray], work: Path, steps: int) -> CoarseNetwork:
     """Return the network with averaged weights after `steps` images."""
-    torch.manual_seed(SEED)
-    network, average = CoarseNetwork(WIDTHS), CoarseNetwork(WIDTHS)
-    average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
-    checkpoint, first, seconds = work / "checkpoint.pt", 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for part, name in ((network, "network"), (average, "average"), (optimiser, "optimiser")):
-            part.load_state_dict(saved[name])
-        first, seconds = saved["step"], saved["seconds"]
-    started, losses = time.time() - seconds, []
-    for step in range(first, steps):
+    random, geometry = None, None
+
+    def loss_of(network: CoarseNetwork, step: int) -> torch.Tensor:
+        nonlocal random, geometry
         if step % IMAGES_PER_GEOMETRY == 0:
             random = np.random.default_rng((SEED, step))
             geometry = random_geometry(maps[random.integers(len(maps))], random)
-        optimiser.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_share(step / steps)
-        losses.append(train_step(network, optimiser, *random_image(*geometry, random)))
-        decay = min(AVERAGING, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        if (step + 1) % (100 * IMAGES_PER_GEOMETRY) == 0 or step + 1 == steps:
-            elapsed = time.time() - started
-            print(f"step {step + 1}/{steps} loss {np.mean(losses):.4f} {elapsed / 60:.1f} min", flush=True)
-            losses = []
-            torch.save({"network": network.state_dict(), "average": average.state_dict(), "step": step + 1,
-                        "optimiser": optimiser.state_dict(), "seconds": elapsed}, checkpoint)  # fmt: skip
-        if (step + 1) % (500 * IMAGES_PER_GEOMETRY) == 0:
-            print("validation", validate(average, held_out, 15), flush=True)
-    return average.eval()
+        return mask_loss(network, *random_image(*geometry, random))
+
+    plan = CoarsePlan(SEED, steps, AVERAGING, 100 * IMAGES_PER_GEOMETRY, 500 * IMAGES_PER_GEOMETRY)
+    return train_coarse(lambda: CoarseNetwork(WIDTHS), loss_of, lambda average: validate(average, held_out, 15), plan,
+                        work)
 
 
-def learning_rate_share(progress: float) -> float:
-    """Return a short warm-up, then a half cosine."""
-    return float(min(1.0, progress / 0.02) * (0.5 + 0.5 * np.cos(np.pi * progress)))
-
-
-def train_step(network, optimiser, image: torch.Tensor, target: torch.Tensor) -> float:
-    """Make one step on one image (i, j, k) and its brain fractions."""
+def mask_loss(network: CoarseNetwork, image: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return cross-entropy plus Dice loss on one image (i, j, k) and its brain fractions."""
     with autocast("cpu"):
         logits = network(normalise(image)[None, None])
     logits = logits.float()[0, 0]
     fraction = torch.sigmoid(logits)
     dice = (2 * (fraction * target).sum() + 1) / (fraction.square().sum() + target.square().sum() + 1)
-    loss = functional.binary_cross_entropy_with_logits(logits, target) + (1 - dice)
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    return loss.item()
+    return functional.binary_cross_entropy_with_logits(logits, target) + (1 - dice)
 
 
 def validate(network: CoarseNetwork, maps: list[np.ndarray], count: int) -> dict[str, float]:

@@ -9,7 +9,6 @@ Started again, it goes on from the last checkpoint in the work folder; every ste
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,18 +26,18 @@ from microbleeds.simulation.deformation import deform, draw_deformation
 from microbleeds.simulation.region_rules import region_map
 from microbleeds.simulation.subject import AGES
 from microbleeds.training.brain_mask_images import IN_BRAIN, TISSUES
+from microbleeds.training.coarse_training import CoarsePlan, train_coarse
 from microbleeds.training.export import write_weights
 from microbleeds.training.precision import autocast
 from microbleeds.training.region_images import IGNORED, region_geometry, region_image, region_image_of_scan
 from microbleeds.training.region_scans import RegionScan, load_scans
-from microbleeds.training.train_brain_mask import learning_rate_share, prepare_map
+from microbleeds.training.train_brain_mask import prepare_map
 
 WIDTHS = (16, 24, 48, 64, 64)
 STEPS = 5700
 VARIANTS = 2
 IMAGES_PER_GEOMETRY = 3
 VALIDATION_MAPS, TEST_MAPS = 2, 3
-LEARNING_RATE = 2e-3
 AVERAGING = 0.997
 SEED = 30
 
@@ -110,49 +109,32 @@ def _kept(path: Path, file: Path, seed: tuple[int, int]) -> tuple[np.ndarray, np
 
 def train(maps: list, scans: list[RegionScan], held_out: list, work: Path, steps: int) -> CoarseNetwork:
     """Return the network with averaged weights after `steps` images, of label maps and of scans in turns."""
-    torch.manual_seed(SEED)
-    network, average = (CoarseNetwork(WIDTHS, INPUTS, OUTPUTS) for _ in range(2))
-    average.load_state_dict(network.state_dict())
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
-    checkpoint, first, seconds = work / "checkpoint.pt", 0, 0.0
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        for part, name in ((network, "network"), (average, "average"), (optimiser, "optimiser")):
-            part.load_state_dict(saved[name])
-        first, seconds = saved["step"], saved["seconds"]
-    started, losses = time.time() - seconds, []
-    for step in range(first, steps):
+    geometry = None
+
+    def loss_of(network: CoarseNetwork, step: int) -> torch.Tensor | None:
+        nonlocal geometry
         random = np.random.default_rng((SEED, step))
         if step % (2 * IMAGES_PER_GEOMETRY) == 0:
             variants = maps[random.integers(len(maps))]
             geometry = region_geometry(*variants[random.integers(len(variants))], random)
         image = region_image_of_scan(scans[random.integers(len(scans))], random) if step % 2 else region_image(
             *geometry, random)
-        optimiser.param_groups[0]["lr"] = LEARNING_RATE * learning_rate_share(step / steps)
-        losses.append(train_step(network, optimiser, *image))
-        decay = min(AVERAGING, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for mean, value in zip(average.parameters(), network.parameters(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        if (step + 1) % (50 * IMAGES_PER_GEOMETRY) == 0 or step + 1 == steps:
-            elapsed = time.time() - started
-            print(f"step {step + 1}/{steps} loss {np.mean(losses):.4f} {elapsed / 60:.1f} min", flush=True)
-            losses = []
-            torch.save({"network": network.state_dict(), "average": average.state_dict(), "step": step + 1,
-                        "optimiser": optimiser.state_dict(), "seconds": elapsed}, checkpoint)  # fmt: skip
-        if (step + 1) % (250 * IMAGES_PER_GEOMETRY) == 0:
-            print("validation", validate(average, held_out, 15), flush=True)
-    return average.eval()
+        return region_loss(network, *image)
+
+    plan = CoarsePlan(SEED, steps, AVERAGING, 50 * IMAGES_PER_GEOMETRY, 250 * IMAGES_PER_GEOMETRY)
+    return train_coarse(lambda: CoarseNetwork(WIDTHS, INPUTS, OUTPUTS), loss_of,
+                        lambda average: validate(average, held_out, 15), plan, work)
 
 
-def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> float:
-    """Make one step on one image (5, i, j, k) and its regions (8, i, j, k); cross-entropy and Dice over the regions.
+def region_loss(network: CoarseNetwork, seen: torch.Tensor, parts: torch.Tensor) -> torch.Tensor | None:
+    """Return the loss on one image (5, i, j, k) and its regions (8, i, j, k), None if no region is known in it.
 
-    Two of the eighths, drawn anew each time, are enough and take less time.
+    Cross-entropy and Dice over the regions, cross-entropy over the sides. Two of the eighths, drawn anew each time, are
+    enough and take less time.
     """
     known = (parts > IGNORED) & (torch.randperm(len(parts)) < 2)[:, None, None, None]
     if not known.any():
-        return 0.0
+        return None
     with autocast("cpu"):
         logits = network(seen[None])
     logits = logits.float()[0]
@@ -165,12 +147,7 @@ def train_step(network, optimiser, seen: torch.Tensor, parts: torch.Tensor) -> f
     dice = (2 * sums[0] + 1) / (probabilities.square().sum(dim=1) + sums[1] + 1)
     inside, right = right_shares(parts)
     side = functional.binary_cross_entropy_with_logits(logits[-1][inside], right)
-    loss = cross_entropy + 0.5 * (1 - dice).mean() + side
-    optimiser.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-    optimiser.step()
-    return loss.item()
+    return cross_entropy + 0.5 * (1 - dice).mean() + side
 
 
 def regions_of(codes: torch.Tensor) -> torch.Tensor:
