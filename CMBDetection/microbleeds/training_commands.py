@@ -23,7 +23,7 @@ def add_training_commands(commands: Any) -> None:
     train.add_argument("--held-out", type=Path, nargs="+", dest="held_out_data", metavar="DIR",
                        help="data sets of other subjects that thresholds and calibration are chosen on (default: a "
                             "fifth of the subjects)")
-    train.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    train.add_argument("-o", "--output", type=_absolute, required=True, metavar="DIR", help="model folder to write")
     _add_width(train)
     _add_recipe(train)
     train.set_defaults(command=_train)
@@ -32,7 +32,8 @@ def add_training_commands(commands: Any) -> None:
                                    description="Train and test on folds that share no subject.")
     _add_data(validate)
     validate.add_argument("--folds", type=int, default=5, metavar="K", help="parts (default: %(default)s)")
-    validate.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for tables, figure")
+    validate.add_argument("-o", "--output", type=_absolute, required=True, metavar="DIR",
+                          help="folder for tables, figure")
     _add_width(validate)
     _add_recipe(validate)
     validate.set_defaults(command=_cross_validate)
@@ -42,7 +43,7 @@ def add_training_commands(commands: Any) -> None:
         description="Train a model further, and write the new one only if it is better on scans that are kept aside.")
     finetune.add_argument("--from", dest="model", required=True, metavar="NAME|DIR", help="the model to adapt")
     _add_data(finetune)
-    finetune.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="model folder to write")
+    finetune.add_argument("-o", "--output", type=_absolute, required=True, metavar="DIR", help="model folder to write")
     finetune.add_argument("--held-out-share", type=float, dest="held_out", metavar="SHARE",
                           help="of the subjects, to test on (default: 0.3)")
     _add_recipe(finetune, ("detector_steps", "student_steps"))
@@ -135,6 +136,11 @@ def _settings(options: argparse.Namespace, defaults: Any = None):
 
 def _work(options: argparse.Namespace) -> Path:
     return options.work or options.output.with_name(f"{options.output.name}-work")
+
+
+def _absolute(text: str) -> Path:
+    """Return a path that has a name, which "." has not."""
+    return Path(os.path.abspath(text))
 
 
 def _limit_threads(options: argparse.Namespace) -> None:

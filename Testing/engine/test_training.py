@@ -23,8 +23,10 @@ from microbleeds.training.stages import (
     label_loss,
     teacher_loss,
     train_networks,
+    with_lookalikes,
 )
 from microbleeds.training.training_settings import TrainingSettings
+from torch import nn
 from training_phantoms import drawn_case
 
 TINY = TrainingSettings(width=2, detector_steps=2, refine_steps=1, teacher_steps=2, student_steps=2, detector_batch=2,
@@ -64,6 +66,15 @@ def test_lookalikes_are_mimics_and_peaks_far_from_lesions(case):
     assert (np.abs(sites.lookalikes - [12, 45, 12]).max(1) < 0.5).any()
     distances_mm = np.linalg.norm((sites.lookalikes[:, None] - sites.lesions) * case.spacing, axis=2)
     assert distances_mm.min() > 3
+
+
+def test_where_look_alikes_stand_in_for_false_candidates_none_is_on_an_ignored_region(case):
+    # the ignored cube is the strongest peak of the case
+    sites = sites_of(case, np.random.default_rng(0))
+    negatives = with_lookalikes(Mined(sites.lesions, np.empty((0, 3))), sites).negatives
+    unknown = np.argwhere(case.classes == IGNORED)
+    assert len(negatives) == 20
+    assert np.linalg.norm((negatives[:, None] - unknown) * case.spacing, axis=2).min() > 4
 
 
 def test_no_negative_lies_near_a_lesion_or_on_an_ignored_region(case):
@@ -149,6 +160,16 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(case, tmp_path):
     (tmp_path / "stage.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(InputError, match=r"stage\.pt"):
         fit(Detector(2, 4), batch, detector_loss, stage(tmp_path, steps=1))
+
+
+@pytest.mark.parametrize("steps", [2, 9, 10, 11, 14, 15, 20])
+def test_any_number_of_steps_is_trained(tmp_path, steps):
+    weight = nn.Linear(1, 1)
+    before = weight.weight.clone()
+    fit(weight, lambda rng: (torch.ones(1, 1),), lambda network, one: network(one).square().mean(),
+        stage(tmp_path, steps=steps))
+    assert not torch.equal(weight.weight, before)
+    assert torch.load(tmp_path / "stage.pt", weights_only=True)["step"] == steps
 
 
 def test_all_stages_run_and_are_taken_from_their_checkpoints_afterwards(tmp_path):

@@ -1,5 +1,7 @@
 """Prepared cases: what is in them, that nothing is prepared twice or kept though it changed, and what is refused."""
 
+import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +81,47 @@ def test_on_a_resampled_grid_the_truth_stays_where_it_is(tmp_path, shape, spacin
         assert len(own) * np.prod(case.spacing) == pytest.approx(len(written) * np.prod(spacing_mm), rel=0.35)
     image = np.asarray(case.images[0], np.float32)
     assert image[case.lesions > 0].mean() > 0.3
+
+
+@pytest.mark.parametrize(("shape", "spacing_mm"), [((88, 80, 14), (0.25, 0.25, 2.5)), ((48, 44, 52), (0.5, 0.5, 0.5))])
+def test_microbleeds_marked_with_a_voxel_each_are_not_lost_on_a_coarser_grid(tmp_path, shape, spacing_mm):
+    drawn = drawn_scan(4, shape, affine_las(spacing_mm), bleeds=5, dark_shadows=0)
+    points = np.zeros(shape, np.int32)
+    for number in range(1, 6):
+        points[tuple(np.rint(np.argwhere(drawn.labels.data == number).mean(0)).astype(int))] = number
+    # and one outside the working grid, which is cropped to the brain
+    points[0, 0, 0] = 6
+    write_scan(tmp_path / "data", "scan", replace(drawn, labels=drawn.labels.with_data(points)))
+    scan, = find_labelled_scans(tmp_path / "data")
+    case, = prepare_cases([scan], tmp_path / "cases", 1, silent)
+    assert case.lesion_count == 5 and np.array_equal(case.lesions > 0, case.classes == MICROBLEED)
+    places_ras = voxel_to_ras(affine_of(scan), case.lesion_centres())
+    assert (np.linalg.norm(places_ras - drawn.centres_ras, axis=1) < case.spacing.max()).all()
+
+
+def test_more_cases_are_mapped_than_a_program_may_open_files_at_first(tmp_path, monkeypatch):
+    resource = pytest.importorskip("resource")
+    count = 30
+
+    def keep(scan, folder):
+        (folder / scan.name).mkdir()
+        for name in ARRAYS:
+            np.save(folder / scan.name / f"{name}.npy", np.zeros(2))
+        facts = {"name": scan.name, "subject": "", "modality": "gre", "spacing": [1, 1, 1], "kinds_known": False}
+        (folder / scan.name / "case.json").write_text(json.dumps(facts))
+
+    monkeypatch.setattr(cases, "prepare_case", keep)
+    data = write_set(tmp_path / "data", ["scan"])
+    scans = [replace(scan, name=f"{number}") for scan in find_labelled_scans(data) for number in range(count)]
+    usual = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened = os.open(data, os.O_RDONLY)
+    os.close(opened)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (opened + 20, usual[1]))
+        mapped = prepare_cases(scans, tmp_path / "cases", 1, silent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, usual)
+    assert [case.name for case in mapped] == [f"{number}" for number in range(count)]
 
 
 def test_the_same_scan_is_not_prepared_twice(tmp_path, data):

@@ -1,5 +1,7 @@
 """Guarded adaptation: the rule on drawn scores, and a whole run on drawn cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -34,6 +36,19 @@ def test_the_curve_counts_by_distance_after_the_clean_up():
     assert curves.lesions.tolist() == [5]
     assert curves.found[0].max() == 3 and curves.false[0].max() == 2
     assert curves.found[0].min() == 0 and curves.false[0].min() == 0
+
+
+def test_what_the_clean_up_removes_takes_no_threshold_away():
+    one = scored("a", 5, 3, 2)
+    vessels = 40
+    more = replace(
+        one, positions_mm=np.concatenate([one.positions_mm, np.full((vessels, 3), 500.0)]),
+        student_logit=np.concatenate([one.student_logit, np.full(vessels, 9.0)]),
+        detector_logit=np.concatenate([one.detector_logit, np.full(vessels, 9.0)]),
+        **{name: np.concatenate([getattr(one, name), np.zeros(vessels, bool)])
+           for name in ("on_lesion", "spared", "kept")})
+    without, with_vessels = (froc_score(curves_of([case], Calibration()), np.array([0])) for case in (one, more))
+    assert with_vessels == without > 0
 
 
 def test_better_weights_are_taken_and_worse_or_equal_ones_are_not():

@@ -85,6 +85,33 @@ def test_numbered_maps_keep_their_numbers_when_lesions_touch(tmp_path):
     assert (truth.lesions[A] == 70001).all() and (truth.lesions[5:7, 4:6, 2:4] == 9).all()
 
 
+def test_values_that_are_kinds_of_microbleeds_are_split_into_lesions(tmp_path):
+    volume = noise()
+    write_image(tmp_path / "s.nii.gz", volume)
+    # 1 definite, twice; 2 possible, once beside a definite one and once alone
+    beside, alone = np.s_[5:7, 4:6, 2:4], np.s_[9:10, 1:2, 6:7]
+    write_label_map(tmp_path / "s_dseg.nii.gz", label_map(volume, (1, A), (2, beside), (1, B), (2, alone)))
+    _, truth = only(tmp_path)
+    numbers = [set(np.unique(truth.lesions[box]).tolist()) for box in (A, beside, B, alone)]
+    assert all(len(own) == 1 for own in numbers) and len(set.union(*numbers)) == 4
+    assert (truth.lesions > 0).sum() == 8 + 8 + 6 + 1
+
+
+@pytest.mark.parametrize("name", ["CMB", "microbleed"])
+def test_what_nnunet_calls_ignore_is_ignored_whatever_the_microbleeds_are_called(tmp_path, name):
+    volume = noise()
+    write_image(tmp_path / "imagesTr/a_0000.nii.gz", volume)
+    write_image(tmp_path / "labelsTr/a.nii.gz", label_map(volume, (1, A), (2, B)))
+    listing = tmp_path / "dataset.json"
+    listing.write_text(json.dumps({"labels": {"background": 0, name: 1, "ignore": 2}}))
+    _, truth = only(tmp_path)
+    assert (truth.classes[A] == MICROBLEED).all() and (truth.classes[B] == IGNORED).all()
+    assert np.array_equal(truth.lesions > 0, truth.classes == MICROBLEED)
+    listing.write_text(json.dumps({"labels": {"background": 0, "CMB": 1, "siderosis": 2}}))
+    with pytest.raises(InputError, match=r"dataset\.json lists labels of several kinds \(CMB, siderosis\)"):
+        only(tmp_path)
+
+
 def test_maps_in_another_axis_order_come_back_on_the_grid_of_the_image(tmp_path):
     volume = noise()
     write_image(tmp_path / "s.nii.gz", volume)

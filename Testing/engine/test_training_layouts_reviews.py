@@ -104,6 +104,16 @@ def test_verdicts_become_classes(tmp_path):
     check_data_set([scan])
 
 
+def test_the_folder_of_a_person_tells_the_subject_of_its_scans(tmp_path):
+    # else two scans of one person could stand on both sides of a split
+    for folder in ("sub-7/2019", "sub-7/2022", "other"):
+        write_case(tmp_path / folder, replace(REVIEW, input_name="scan.nii.gz"), "scan.nii.gz")
+        write_case(tmp_path / folder)
+    found = {scan.image.relative_to(tmp_path).as_posix(): scan.subject for scan in find_labelled_scans(tmp_path)}
+    assert found["sub-7/2019/scan.nii.gz"] == found["sub-7/2022/scan.nii.gz"] == "sub-7"
+    assert found["other/scan.nii.gz"] == "scan" and found["sub-7/2019/sub-3_scan.nii.gz"] == "sub-3"
+
+
 def test_a_point_of_the_reader_on_a_rejected_finding_stays_whole(tmp_path):
     point = finding(9, "accepted", (16, 6, 4), added_by_reader=True)
     volume = write_case(tmp_path, replace(REVIEW, findings=(point, REVIEW.findings[1])))

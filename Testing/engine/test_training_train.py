@@ -172,6 +172,14 @@ def test_a_subject_on_both_sides_is_refused(data, tmp_path, capsys):
 
 
 @pytest.mark.usefixtures("no_training")
+def test_the_folder_one_is_in_has_a_name_too(data, tmp_path, capsys, monkeypatch):
+    write_scan(tmp_path / "more", "sub-01_ses-9", drawn_scan(77))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    refused(capsys, "train", "--data", data / "own", "--held-out", tmp_path / "more", "-o", ".", *STEPS)
+
+
+@pytest.mark.usefixtures("no_training")
 def test_the_same_image_under_another_name_is_refused(data, tmp_path, capsys):
     write_scan(tmp_path / "more", "sub-99", drawn_scan(2, **SMALL))
     message = refused(capsys, "train", "--data", data / "own", "--held-out", tmp_path / "more", "-o", tmp_path / "out",

@@ -19,19 +19,21 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from ..geometry import resample_like
+from ..geometry import nearest_voxels, resample_like, voxel_to_ras
 from ..modality import decide_modality
 from ..read_write import read_mask, read_scan, write_json
 from ..settings import PrepareSettings
 from ..step0_prepare import Prepared, find_brain, prepare
 from ..volume import Volume
-from .labelled_scans import IGNORED, MICROBLEED, LabelledScan, read_truth
+from .labelled_scans import IGNORED, MICROBLEED, LabelledScan, ScanTruth, read_truth
 from .layouts_simulated import SIMULATED
 
-_REVISION = 2
+_REVISION = 3
 """Raised when the same scan gives another case."""
 _FACTS = "case.json"
 _ARRAYS = ("images", "brain", "lesions", "classes")
+_OTHER_FILES = 256
+"""Open at a time besides those of the cases, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +106,7 @@ def prepare_cases(scans: Sequence[LabelledScan], folder: Path, jobs: int | None,
         If a scan cannot be used; the sentence names it.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    _allow_open_files(len(_ARRAYS) * len(scans))
     jobs = min(jobs or os.cpu_count() or 1, max(1, len(scans)))
     if jobs == 1:
         for done, scan in enumerate(scans, 1):
@@ -143,8 +146,7 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
     except InputError as error:
         raise InputError(f"{scan.image}: {error}") from error
     truth = read_truth(scan, read.volume)
-    lesions, classes = (resample_like(read.volume.with_data(data), prepared.image, order=0).data
-                        for data in (truth.lesions, truth.classes))
+    lesions, classes = _on_grid_of(prepared.image, truth, read.volume)
     inside = prepared.brain.data
     # what the mask cuts off cannot be seen: neither right nor wrong
     classes = np.where((classes == MICROBLEED) & ~inside, IGNORED, classes)
@@ -159,6 +161,19 @@ def prepare_case(scan: LabelledScan, folder: Path) -> None:
                                  "kinds_known": truth.kinds_known})
     shutil.rmtree(path, ignore_errors=True)
     os.replace(beside, path)
+
+
+def _on_grid_of(image: Volume, truth: ScanTruth, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
+    """Return lesions and classes of a scan (`volume`) on the working grid; a lesion on it has at least one voxel."""
+    lesions, classes = (np.array(resample_like(volume.with_data(data), image, order=0).data)
+                        for data in (truth.lesions, truth.classes))
+    # one that was marked with few voxels may lie between the samples, and would be learned as tissue
+    for number in np.setdiff1d(truth.lesions[truth.lesions > 0], lesions[lesions > 0]):
+        voxels = nearest_voxels(image, voxel_to_ras(volume, np.argwhere(truth.lesions == number)))
+        voxels = voxels[((voxels >= 0) & (voxels < image.shape)).all(axis=1)]
+        place = tuple(voxels[lesions[tuple(voxels.T)] == 0].T)
+        lesions[place], classes[place] = number, MICROBLEED
+    return lesions, classes
 
 
 def fingerprint(scan: LabelledScan) -> str:
@@ -192,6 +207,27 @@ def _is_prepared(path: Path, facts: dict) -> bool:
     except (OSError, ValueError):
         return False
     return all(stored.get(name) == value for name, value in facts.items())
+
+
+def _allow_open_files(count: int) -> None:
+    """Let this process keep so many more files open, if the system lets it: every mapped array is one.
+
+    macOS starts programs with 256 and most of Linux with 1024, which both let a program raise; Windows has no limit.
+    """
+    try:
+        import resource
+    except ImportError:
+        return
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    if least != resource.RLIM_INFINITY and least < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+        except (OSError, ValueError):
+            # the system's own limit is lower than it says; few cases still fit
+            return
 
 
 def _one_thread() -> None:

@@ -156,9 +156,10 @@ class Curves:
 def curves_of(scored: Sequence[ScoredCase], calibration: Calibration) -> Curves:
     """Count found lesions and false positives of every case at many thresholds of the probability."""
     scores = [probabilities(one, calibration) for one in scored]
-    # no more candidates than these can be kept at the highest cost that counts; most others are hardly probable
+    # no more judged candidates than these reach the highest cost that counts; most others are hardly probable
     useful = sum(len(one.lesions_mm) for one in scored) + int(2 * max(ALLOWED) * len(scored)) + 1
-    everything = np.sort(np.concatenate([*scores, [1.0]]))[-useful:]
+    judged = [own[one.judged] for one, own in zip(scored, scores, strict=True)]
+    everything = np.sort(np.concatenate([*judged, [1.0]]))[-useful:]
     thresholds = np.unique(everything[np.linspace(0, len(everything) - 1, _THRESHOLDS).astype(int)])
     counts = [counts_at(scored, scores, threshold, cleanup=True) for threshold in thresholds]
     return Curves(np.array([len(one.lesions_mm) for one in scored]),

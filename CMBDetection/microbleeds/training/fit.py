@@ -23,6 +23,8 @@ Tell = Callable[[str, float, str], None]
 
 _SAVE_EVERY = 100
 _GRADIENT_NORM = 5.0
+_RISE = 0.1
+"""Share of the steps in which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
     """
     network.to(stage.device, memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), stage.learning_rate, weight_decay=1e-3)
+    # a rise of exactly one step would be divided by 0
+    rise = min(max(_RISE, 1.5 / stage.steps), 0.9)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, stage.learning_rate, total_steps=stage.steps,
-                                                   pct_start=0.1)
+                                                   pct_start=rise)
     first = _resume(network, optimiser, schedule, stage)
     network.train()
     started, recent = time.monotonic(), []

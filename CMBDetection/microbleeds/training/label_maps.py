@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from ..components import label_components
 from ..errors import InputError
@@ -59,7 +60,9 @@ def read_lesions(path: Path, grid: Volume, image: Path) -> np.ndarray:
     Returns
     -------
     (i, j, k) int32 array
-        The numbers of the map, or, where it has one value only, of its 26-connected regions.
+        The numbers of the map, or, where it has one value only, of its 26-connected regions. Where one of several
+        values marks regions that do not touch, it is a kind ("possible") and no number of a lesion: all but the first
+        get numbers of their own.
 
     Raises
     ------
@@ -74,4 +77,15 @@ def read_lesions(path: Path, grid: Volume, image: Path) -> np.ndarray:
     if whole.max() > LARGEST_LABEL:
         raise InputError(f"{path} holds values of more than {LARGEST_LABEL}; give a label map.")
     numbers = np.unique(whole[whole > 0])
-    return label_components(whole > 0)[0] if numbers.size == 1 else whole.astype(np.int32)
+    return label_components(whole > 0)[0] if numbers.size == 1 else _apart(whole.astype(np.int32), numbers)
+
+
+def _apart(lesions: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return lesions (i, j, k), which have these numbers (n,), so that each is one 26-connected region."""
+    places = np.where(lesions > 0, np.searchsorted(numbers, lesions) + 1, 0)
+    result, free = lesions.copy(), int(lesions.max(initial=0)) + 1
+    for place, box in enumerate(ndimage.find_objects(places), 1):
+        regions, count = label_components(places[box] == place)
+        result[box] = np.where(regions > 1, regions - 2 + free, result[box])
+        free += count - 1
+    return result

@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from ..components import label_components
+from ..errors import InputError
 from ..read_write import read_json, scan_stem
 from ..volume import Volume
 from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_lesions, read_map
-from .labelled_scans import IGNORED, MICROBLEED, MIMIC, LabelledScan, ScanTruth, subject_of, truth_of_lesions
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, LabelledScan, ScanTruth, subject_of_file, truth_of_lesions
 
 FOLDERS = "folders"
 LABEL_NAMES = ("_desc-cmb_truth", "_desc-cmb_dseg", "_dseg", "_label", "_mask", "_seg", "_cmb")
 """What may follow the stem of an image in the name of its label map; capitals do not matter."""
 _PAIRS = (("images", "labels"), ("imagesTr", "labelsTr"))
+_LESION = "microbleed"
+_OTHERS = {"mimic": MIMIC, "ignore": IGNORED}
+"""What the other labels of a ``dataset.json`` may be called; "ignore" is nnU-Net's own word."""
 _CHANNEL = re.compile(r"_(\d{4})$")
 """nnU-Net numbers the channels of an image; the first one is 0000."""
 
@@ -28,7 +32,8 @@ def is_folders(folder: Path) -> bool:
 def find_in_folders(folder: Path, clean_scans: bool) -> list[LabelledScan]:
     """Return the images with their label maps; an image without one, or the reverse, names the file that is missing.
 
-    Of the label maps, numbered ones keep their numbers and those of one value are split into 26-connected regions.
+    Of the label maps, numbered ones keep their numbers and those of one value are split into 26-connected regions (see
+    `label_maps.read_lesions`), unless a ``dataset.json`` of nnU-Net says what the values are.
     """
     pair = _pair_in(folder)
     matched = _match_beside(_images(folder, True)) if pair is None else _match_pair(*pair)
@@ -39,25 +44,34 @@ def find_in_folders(folder: Path, clean_scans: bool) -> list[LabelledScan]:
 
 def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
     values = _values_of_nnunet(scan.truth)
-    if "microbleed" not in values:
+    lesions_are = [_LESION] if _LESION in values else [name for name in values if name not in _OTHERS]
+    if len(lesions_are) > 1:
+        raise InputError(f"{_listing(scan.truth)} lists labels of several kinds ({', '.join(lesions_are)}); call that "
+                         f"of the microbleeds {_LESION}.")
+    if not lesions_are or (lesions_are != [_LESION] and len(values) == 1):
         return truth_of_lesions(read_lesions(scan.truth, volume, scan.image))
     marked = np.rint(read_map(scan.truth, volume, scan.image)).astype(np.int32)
-    lesions, _ = label_components(marked == values["microbleed"])
+    lesions, _ = label_components(marked == values[lesions_are[0]])
     classes = np.where(lesions > 0, MICROBLEED, 0).astype(np.uint8)
-    for name, kind in (("mimic", MIMIC), ("ignore", IGNORED)):
+    for name, kind in _OTHERS.items():
         if name in values:
             classes[marked == values[name]] = kind
     return ScanTruth(lesions, classes, kinds_known=False)
 
 
 def _values_of_nnunet(label_map: Path) -> dict[str, int]:
-    """Return the names and values of the labels that a ``dataset.json`` of nnU-Net lists, nothing without one."""
-    listing = label_map.parent.parent / "dataset.json"
+    """Return names and values (1 and more) of the labels that nnU-Net's ``dataset.json`` lists, nothing without one."""
+    listing = _listing(label_map)
     if label_map.parent.name != "labelsTr" or not listing.is_file():
         return {}
     content = read_json(listing, "export the data set again")
     labels = content.get("labels") if isinstance(content, dict) else None
-    return {name: value for name, value in labels.items() if type(value) is int} if isinstance(labels, dict) else {}
+    return {name: value for name, value in labels.items() if type(value) is int and value > 0} \
+        if isinstance(labels, dict) else {}
+
+
+def _listing(label_map: Path) -> Path:
+    return label_map.parent.parent / "dataset.json"
 
 
 def _pair_in(folder: Path) -> tuple[Path, Path] | None:
@@ -71,11 +85,7 @@ def _images(folder: Path, recursive: bool) -> list[Path]:
 
 
 def _subject(image: Path, folder: Path) -> str:
-    """Return the person; a folder "sub-XXX" tells it where the name of the file does not."""
-    stem = scan_stem(image).removesuffix("_0000")
-    own = subject_of(stem)
-    around = subject_of(image.parent.relative_to(folder).as_posix())
-    return around if own == stem and around.startswith("sub-") else own
+    return subject_of_file(scan_stem(image).removesuffix("_0000"), image.parent.relative_to(folder))
 
 
 def _without_label_name(stem: str) -> str:

@@ -18,7 +18,7 @@ from ..review_files import ACCEPTED, FILE_NAME, REJECTED, UNDECIDED, Review, Rev
 from ..review_files import VESSEL as VESSEL_KIND
 from ..volume import Volume
 from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_map
-from .labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL, LabelledScan, ScanTruth, subject_of
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL, LabelledScan, ScanTruth, subject_of_file
 
 REVIEWS = "reviews"
 _REVIEW, _LABELS = FILE_NAME.format(""), FILE_NAMES["labels"].format("")
@@ -31,17 +31,17 @@ def is_reviews(folder: Path) -> bool:
 
 def find_reviews(folder: Path) -> list[LabelledScan]:
     """Return the reviewed scans of a folder, and the images in it that have no review."""
-    scans = [_reviewed_scan(path) for path in sorted(folder.rglob(f"*{_REVIEW}"))]
+    scans = [_reviewed_scan(path, folder) for path in sorted(folder.rglob(f"*{_REVIEW}"))]
     known = {scan.image for scan in scans}
     known |= {path for scan in scans if scan.image.is_dir() for path in image_files(scan.image)}
     for image in image_files(folder, recursive=True):
         stem = scan_stem(image)
         if image not in known and not stem.endswith((scan_stem(Path(_LABELS)), *BRAIN_NAMES)):
-            scans.append(_scan(image, image.with_name(f"{stem}{_REVIEW}"), None))
+            scans.append(_scan(image, image.with_name(f"{stem}{_REVIEW}"), None, folder))
     return scans
 
 
-def _reviewed_scan(path: Path) -> LabelledScan:
+def _reviewed_scan(path: Path, folder: Path) -> LabelledScan:
     try:
         review = read_review(path)
     except InputError:
@@ -51,13 +51,14 @@ def _reviewed_scan(path: Path) -> LabelledScan:
     named = [path.with_name(Path(review.input_name).name)] if review and review.input_name else []
     alike = [image for image in image_files(path.parent) if scan_stem(image) == stem]
     there = [image for image in (*named, *alike) if image.exists()]
-    return _scan((*there, *named, path.with_name(f"{stem}.nii.gz"))[0], path, review)
+    return _scan((*there, *named, path.with_name(f"{stem}.nii.gz"))[0], path, review, folder)
 
 
-def _scan(image: Path, path: Path, review: Review | None) -> LabelledScan:
+def _scan(image: Path, path: Path, review: Review | None, folder: Path) -> LabelledScan:
     labels = path.with_name(f"{path.name.removesuffix(_REVIEW)}{_LABELS}")
     expected = review is not None and any(not finding.added_by_reader for finding in review.findings)
-    return LabelledScan(name=scan_stem(image), subject=subject_of(scan_stem(image)), image=image,
+    subject = subject_of_file(scan_stem(image), path.parent.relative_to(folder))
+    return LabelledScan(name=scan_stem(image), subject=subject, image=image,
                         modality=review.modality if review else "auto", brain=brain_beside(image), truth=path,
                         layout=REVIEWS, reader=_read, maps=(labels,) if expected or labels.exists() else (),
                         image_sha256=review.input_sha256 if review else "")

@@ -8,7 +8,7 @@ from scipy import ndimage
 from ..components import label_components
 from ..tiling import cut
 from .cases import Case
-from .labelled_scans import MICROBLEED, MIMIC, VESSEL
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL
 
 _LOOKALIKES = 300
 _BRAIN_SITES = 1000
@@ -47,12 +47,13 @@ class Patch:
 def sites_of(case: Case, rng: np.random.Generator) -> Sites:
     """Return where patches of a case may be centred.
 
-    Look-alikes are labelled mimics and the strongest peaks of symmetry, 5 mm away from any lesion.
+    Look-alikes are labelled mimics and the strongest peaks of symmetry, 5 mm away from any lesion; the peaks are as far
+    from what is ignored, too, because look-alikes may be taken for negatives.
     """
     lesions = case.lesion_centres()
-    far = ndimage.distance_transform_edt(case.lesions == 0, sampling=case.spacing) > _FAR_MM if len(lesions) \
-        else np.ones(case.brain.shape, bool)
-    symmetry = np.where(case.brain & far, case.images[1].astype(np.float32), 0)
+    far = _far_from(case.lesions > 0, case.spacing)
+    unknown = np.asarray(case.classes) == IGNORED
+    symmetry = np.where(case.brain & far & _far_from(unknown, case.spacing), case.images[1].astype(np.float32), 0)
     width = np.maximum(1, np.rint(2.5 / case.spacing) * 2 + 1).astype(int)
     peaks = (symmetry == ndimage.maximum_filter(symmetry, width)) & (symmetry > 0)
     places = np.argwhere(peaks)
@@ -62,6 +63,13 @@ def sites_of(case: Case, rng: np.random.Generator) -> Sites:
     anywhere = np.argwhere(case.brain)
     return Sites(lesions, np.concatenate([strongest, mimics]), anywhere[rng.integers(len(anywhere), size=_BRAIN_SITES)],
                  np.empty((0, 3)))
+
+
+def _far_from(mask: np.ndarray, spacing_mm: np.ndarray) -> np.ndarray:
+    """Return which voxels lie further than 5 mm from a mask (i, j, k), all of them if it is empty."""
+    if not mask.any():
+        return np.ones(mask.shape, bool)
+    return ndimage.distance_transform_edt(~mask, sampling=spacing_mm) > _FAR_MM
 
 
 def cut_patch(case: Case, centre: np.ndarray, size: tuple[int, int, int]) -> Patch:
