@@ -192,10 +192,20 @@ def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter) -> None:
     from .report import report_html
 
     require_short_name(scan_stem(image), job.folder)
+    _refuse_reviewed(scan_stem(image), job.folder)
     scan, detection = detect_in(image, model, job, reporter)
     files = write_result(detection.result, detection.labels, scan.volume, scan.stem, job.folder,
                          report_html(detection.result, scan.volume))
     reporter.result(image, files, len(detection.result.findings), len(detection.result.candidates))
+
+
+def _refuse_reviewed(stem: str, folder: Path) -> None:
+    """Keep a reader's work: the label map beside a review is the reader's, under the name of a detection's."""
+    from .review_files import FILE_NAME
+
+    review = folder / FILE_NAME.format(stem)
+    if review.exists():
+        raise InputError(f"{review} is a reader's review, whose label map would be lost; choose another folder.")
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def case_of(scan: Scan, review: Path | None = None, results: Path | None = None,
     folders = _folders(scan.path, results)
     detection = detection_of(scan, results)
     if detection is None:
-        raise InputError(f"{scan.path} has no review and no result of a detection in {folders[0]}; review it, or run "
-                         "cmbdetect detect on it first.")
+        raise InputError(f"{scan.path} has no review and no result of a detection in {folders[0]}; review it, run "
+                         "cmbdetect detect on it, or name the folder that holds them (--results).")
     return _unreviewed(scan, *detection, with_labels)
 
 

@@ -93,7 +93,8 @@ def _parser() -> argparse.ArgumentParser:
                           help="folder with S_desc-cmb_dseg.nii.gz and S_desc-cmb_findings.json of each scan S")
     evaluate.add_argument("--truth", type=Path, required=True, metavar="DIR|TABLE",
                           help="folder with a label map of each scan (S_desc-cmb_truth.nii.gz, S_dseg.nii.gz or "
-                               "S.nii.gz), or a TSV or CSV table of points (subject, R_mm, A_mm, S_mm)")
+                               "S.nii.gz), a data set as cmbdetect simulate writes it, or a TSV or CSV table of points "
+                               "(subject, R_mm, A_mm, S_mm)")
     evaluate.add_argument("-o", "--output", type=Path, metavar="DIR",
                           help="folder for evaluation.tsv and evaluation.json")
     add_debug_option(evaluate)

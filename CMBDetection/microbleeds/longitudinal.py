@@ -196,9 +196,10 @@ def pair_cases(baseline: ReviewedCase, follow_up: ReviewedCase, answers: Mapping
                          "are scans of the same head with the same sequence.")
     if baseline.subject != follow_up.subject:
         warnings += (f"The names are of two subjects, {baseline.subject} and {follow_up.subject}.",)
-    for case, name in ((baseline, "baseline"), (follow_up, "follow-up")):
+    for case, name, fate in ((baseline, "baseline", NEW), (follow_up, "follow-up", NOT_SEEN)):
         if not case.is_reviewed:
-            warnings += (f"The {name} is unreviewed: its findings are the detector's.",)
+            warnings += (f"The {name} is unreviewed: its findings are the detector's, and a microbleed that it missed "
+                         f"there is called {fate} here.",)
         elif not case.is_finished:
             warnings += (f"The review of the {name} is not finished.",)
     fitting, unused = _fitting(answers or {}, baseline, follow_up)

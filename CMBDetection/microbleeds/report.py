@@ -37,11 +37,13 @@ th { font-weight: 600; color: #59636e; }
 th:first-child, td:first-child, .words th, .words td { text-align: left; }
 .words td { white-space: normal; overflow-wrap: anywhere; padding-right: 0; }
 .words th { vertical-align: top; }
+.findings th { white-space: normal; vertical-align: bottom; }
+.findings th:last-child, .findings td:last-child { text-align: left; white-space: normal; padding-right: 0; }
 a { color: inherit; }
 .finding { break-inside: avoid; margin: 0 0 16px; border: 1px solid #d0d7de; border-radius: 6px; overflow: hidden; }
 .finding h3 { font-size: 14px; font-weight: 400; margin: 0; padding: 6px 12px; background: #f3f5f7; }
 .finding h3 b { font-size: 16px; margin-right: 10px; }
-.finding h3 span { margin-right: 18px; white-space: nowrap; }
+.finding h3 span { margin-right: 14px; white-space: nowrap; }
 .pictures { display: flex; background: #000; }
 figure { margin: 0; flex: 1 1 25%; min-width: 0; padding: 4px 8px 0; border-left: 1px solid #333; }
 figure:first-child { border-left: 0; }
@@ -53,6 +55,8 @@ svg path { stroke: #ffd54a; stroke-width: 1; fill: none; }
 @media print {
   body { font-size: 10.5pt; }
   main { max-width: none; padding: 10px 0 0; }
+  .findings { font-size: 9pt; }
+  .findings th, .findings td { padding-right: 9px; }
   h2 { break-after: avoid; }
   .banner, .pictures, .warnings, .finding h3 { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
@@ -117,10 +121,11 @@ def _table(findings: tuple[Finding, ...]) -> str:
     rows = "\n".join(
         f'<tr><td>{_link(finding, number)}</td><td>{finding.probability:.2f}</td>'
         f"<td>{'</td><td>'.join(_position(finding))}</td>"
-        f"<td>{finding.diameter_mm:.1f}</td><td>{finding.volume_mm3:.1f}</td></tr>"
+        f"<td>{finding.diameter_mm:.1f}</td><td>{finding.volume_mm3:.1f}</td><td>{_region(finding)}</td></tr>"
         for number, finding in enumerate(findings))
-    return ("<table><tr><th>No.</th><th>Probability</th><th>Right/left (mm)</th><th>Ant./post. (mm)</th>"
-            "<th>Sup./inf. (mm)</th><th>Diameter (mm)</th><th>Volume (mm³)</th></tr>\n" + rows + "</table>")
+    return ('<table class="findings"><tr><th>No.</th><th>Probability</th><th>Right/left (mm)</th>'
+            "<th>Ant./post. (mm)</th><th>Sup./inf. (mm)</th><th>Diameter (mm)</th><th>Volume (mm³)</th>"
+            "<th>Region (confidence)</th></tr>\n" + rows + "</table>")
 
 
 def _link(finding: Finding, number: int) -> str:
@@ -131,6 +136,11 @@ def _position(finding: Finding) -> list[str]:
     """Return "R 12.3", "P 4.5", "S 6.7": the side of the scanner's origin in letters, as readers write it."""
     sides = zip(finding.position_ras, ("RL", "AP", "SI"), strict=True)
     return [f"{letters[0] if round(value, 1) >= 0 else letters[1]} {abs(value):.1f}" for value, letters in sides]
+
+
+def _region(finding: Finding) -> str:
+    place = finding.place
+    return f"{place.side} {place.region} ({place.confidence:.0%})" if place else "–"
 
 
 def _pictures(result: DetectionResult, volume: Volume) -> str:
@@ -153,7 +163,9 @@ def _card(finding: Finding, canonical: Volume) -> str:
         figures += f"<figure>{_crop_svg(pixels, plane, finding.id)}<figcaption>{plane.name}</figcaption></figure>"
     facts = (f"probability {finding.probability:.2f}", " ".join(_position(finding)) + " mm",
              f"diameter {finding.diameter_mm:.1f} mm", f"volume {finding.volume_mm3:.1f} mm³")
-    heading = "".join(f"<span>{fact}</span>" for fact in facts)
+    if finding.place:
+        facts = (*facts, f"{finding.place.side} {finding.place.region}")
+    heading = " ".join(f"<span>{fact}</span>" for fact in facts)
     return (f'<section class="finding" id="finding-{finding.id}"><h3><b>{finding.id}</b>{heading}</h3>'
             f'<div class="pictures">{figures}</div></section>')
 

@@ -230,6 +230,17 @@ def test_a_list_of_faults_keeps_its_lines(capsys, scan, pipeline, tmp_path):
         == "a.nii.gz: error: Mend these.\n1 × cut off:\n  b\\x07\n"
 
 
+def test_the_label_map_of_a_review_is_not_replaced(capsys, scan, pipeline, tmp_path):
+    out = tmp_path / "out"
+    assert run(capsys, "detect", scan("a.nii.gz"), "-o", out)[0] == 0
+    (out / "a_desc-cmb_review.json").write_text("{}")
+    (out / "a_desc-cmb_dseg.nii.gz").write_text("drawn by a reader")
+    code, _, err = run(capsys, "detect", scan("a.nii.gz"), scan("b.nii.gz"), "-o", out, "--progress", "none")
+    assert code == 2 and "a_desc-cmb_review.json is a reader's review" in err
+    assert [call.stem for call in pipeline.calls] == ["a", "b"]
+    assert (out / "a_desc-cmb_dseg.nii.gz").read_text() == "drawn by a reader"
+
+
 def test_a_name_too_long_for_results_is_told_before_the_detection(capsys, scan, pipeline, tmp_path):
     image = scan("x" * 240 + ".nii.gz")
     code, told = events(capsys, "detect", image, "-o", tmp_path / "out")

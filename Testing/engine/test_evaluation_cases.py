@@ -59,6 +59,29 @@ def test_results_of_a_cohort_lie_by_subject_and_session(folders):
         find_cases(*folders)
 
 
+def test_truth_may_lie_by_subject_and_session(folders):
+    predictions, truth = folders
+    for place in ("sub-1/anat", "sub-2/ses-a/anat"):
+        stem = "_".join(place.split("/")[:-1]) + "_swi"
+        predict(predictions, stem)
+        (truth / place).mkdir(parents=True)
+        write_map(truth / place / f"{stem}.nii.gz", ((0, 20), (0, 20), (0, 6)))
+        write_map(truth / place / f"{stem}_desc-all_truth.nii.gz", BOX, ((12, 13), (12, 13), (0, 1)))
+        write_map(truth / place / f"{stem}_desc-cmb_truth.nii.gz", BOX)
+    found, left_out = find_cases(*folders)
+    assert [case.truth.name for case in found] == ["sub-1_swi_desc-cmb_truth.nii.gz",
+                                                   "sub-2_ses-a_swi_desc-cmb_truth.nii.gz"] and not left_out
+    assert len(read_case(found[0]).lesions.voxels) == 1
+
+
+def test_scans_of_a_data_set_are_no_truth(folders):
+    predict(folders[0], "sub-1_swi")
+    (folders[1] / "sub-1/anat").mkdir(parents=True)
+    write_map(folders[1] / "sub-1/anat/sub-1_swi.nii.gz", BOX)
+    with pytest.raises(InputError, match="neither reference maps nor a table"):
+        find_cases(*folders)
+
+
 def test_scans_may_lie_beside_the_truth(folders):
     predict(folders[0], "a")
     write_map(folders[1] / "a.nii.gz", ((0, 20), (0, 20), (0, 6)))

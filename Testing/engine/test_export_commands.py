@@ -2,11 +2,13 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from microbleeds import export_commands, regions, review_log
 from microbleeds.cli import main
+from microbleeds.errors import InputError
 from microbleeds.export import formats
 from microbleeds.findings import DetectionResult
 from microbleeds.geometry import voxel_to_ras
@@ -15,6 +17,7 @@ from microbleeds.review_files import ACCEPTED, REJECTED
 from microbleeds.review_log import Event, ReviewState
 from microbleeds.review_sidecar import Sidecar, sidecar_text
 from microbleeds.volume import Volume
+from report_phantoms import case
 from review_phantoms import detection
 
 AT = "2026-11-24T09:00:00+00:00"
@@ -95,8 +98,18 @@ def test_what_cannot_be_done_is_one_sentence(scan, tmp_path, capsys, arguments, 
     assert code == 2 and said in err and err.count("\n") == 1
 
 
+@pytest.mark.parametrize("names, said", [(("page", "dicom"), "is not a DICOM series"),
+                                         (("tables", "nnunet"), r"sub-X1\.nii\.gz is gre, b is swi")])
+def test_formats_that_the_scans_do_not_fit_are_told_before_anything_is_written(tmp_path, names, said):
+    acquisition = replace(case().acquisition, modality="swi")
+    cases = [case(), case(scan_name="b", stem="b", acquisition=acquisition)]
+    with pytest.raises(InputError, match=said):
+        formats.export_cases(cases, [tmp_path / "a.nii.gz"] * 2, formats.Wish(names, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_scan_without_anything_is_told(scan, tmp_path, capsys):
     for path in tmp_path.glob("*_desc-cmb_*"):
         path.unlink()
     code, _, err = run(capsys, "report", scan, "-o", tmp_path / "out", "--progress", "none")
-    assert code == 2 and "has no review and no result of a detection" in err
+    assert code == 2 and "has no review and no result of a detection" in err and "--results" in err

@@ -105,7 +105,7 @@ def test_targets_that_are_refused(tmp_path, monkeypatch, write, name):
     assert not list(tmp_path.iterdir())
     write(path, raw, include_unreviewed=True)
     former = path.read_bytes()
-    with pytest.raises(InputError, match=rf"{name} exists already; choose another name"):
+    with pytest.raises(InputError, match=rf"{name} exists already; choose another folder"):
         write(path, case)
 
     def full(*arguments):

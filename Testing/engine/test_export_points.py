@@ -64,7 +64,7 @@ def test_targets_that_are_refused(tmp_path, monkeypatch, name):
         write_points(path, make_case(is_reviewed=False, is_finished=False))
     write_points(path, make_case(("first",)))
     former = path.read_bytes()
-    with pytest.raises(InputError, match=rf"{name} exists already; choose another name"):
+    with pytest.raises(InputError, match=rf"{name} exists already; choose another folder"):
         write_points(path, make_case())
 
     def full(*arguments):

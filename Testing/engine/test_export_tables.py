@@ -207,7 +207,7 @@ def test_an_unreviewed_scan_is_refused_unless_asked_for(tmp_path):
     with pytest.raises(InputError) as caught:
         write_finding_table(tmp_path / "a.tsv", [make_case(), raw])
     assert str(caught.value) == ("sub-01_ses-b_T2starw.nii.gz is not reviewed; review it first, or ask for unreviewed "
-                                 "findings too.")
+                                 "findings too (--unreviewed; in the panel Unreviewed too).")
     assert not list(tmp_path.iterdir())
     write_finding_table(tmp_path / "a.tsv", [raw], include_unreviewed=True)
     assert {row["reviewed"] for row in read_finding_table(tmp_path / "a.tsv")} == {"unreviewed"}
@@ -216,7 +216,7 @@ def test_an_unreviewed_scan_is_refused_unless_asked_for(tmp_path):
 @pytest.mark.parametrize("taken", ["a.tsv", "a.json"])
 def test_nothing_is_overwritten_without_asking(tmp_path, taken):
     (tmp_path / taken).write_text("mine")
-    with pytest.raises(InputError, match=rf"{taken} exists already; choose another name, or ask"):
+    with pytest.raises(InputError, match=rf"{taken} exists already; choose another folder, or ask"):
         write_finding_table(tmp_path / "a.tsv", [make_case()])
     assert [path.name for path in tmp_path.iterdir()] == [taken] and (tmp_path / taken).read_text() == "mine"
     write_finding_table(tmp_path / "a.tsv", [make_case()], overwrite=True)

@@ -340,7 +340,7 @@ def test_new_ones_by_certainty_and_band():
 def test_unreviewed_cases_are_marked():
     pairing = pair_cases(case(is_reviewed=False), case([(0, 0, 0)], name="later", is_finished=False),
                          registration=IDENTITY)
-    assert any("baseline is unreviewed" in sentence for sentence in pairing.warnings)
+    assert any("missed there is called new here" in sentence for sentence in pairing.warnings)
     assert any("follow-up is not finished" in sentence for sentence in pairing.warnings)
     assert new_since(pairing).tally.unreviewed == 1 and not pairing.is_reviewed
 

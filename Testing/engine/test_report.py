@@ -4,6 +4,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance
+from microbleeds.regions import Place
 from microbleeds.report import MAX_PICTURED, report_html
 from microbleeds.volume import Volume
 
@@ -101,6 +102,14 @@ def test_provenance_is_on_the_page():
                                                     ((0.0, 0.0, -0.06), "R 0.0 A 0.0 I 0.1 mm")])
 def test_positions_are_written_with_sides(position, expected):
     assert expected in page(candidate(1, position=position))
+
+
+def test_regions_are_told_with_their_confidence():
+    known = replace(candidate(1), place=Place("thalamus", "left", 0.514, 0.9, 1.0))
+    text = page(known, candidate(2))
+    assert "<td>left thalamus (51%)</td>" in text and "<td>–</td>" in text
+    assert text.split('id="finding-1"')[1].split("</h3>")[0].endswith("<span>left thalamus</span>")
+    Checker(text)
 
 
 @pytest.mark.parametrize(("count", "pictured"), [(MAX_PICTURED, MAX_PICTURED), (MAX_PICTURED + 1, MAX_PICTURED)])

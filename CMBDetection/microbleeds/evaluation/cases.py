@@ -5,7 +5,7 @@ one (other tools may have none). The reference is a map on the same grid or a ta
 """
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ DEFAULT_DIAMETER_MM = 3.0
 """Of a point whose table gives no diameter: about the median of real microbleeds."""
 LARGEST_DIAMETER_MM = 100.0
 """Of a point: a table that says more is in other units, or wrong."""
+_IN_SUBJECTS = "sub-*/**/anat/*"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,8 @@ def find_cases(predictions: Path, truth: Path) -> tuple[tuple[CaseFiles, ...], t
         Folder of results, or of a cohort's results.
     truth : Path
         Folder of maps (see `MAP_NAMES`; the first kind of name that occurs counts, so scans may lie beside them), or
-        of one TSV or CSV table, or that table. A table has the columns ``subject`` (or ``stem``), ``R_mm``, ``A_mm``,
+        data set with such maps in ``sub-*/[ses-*/]anat``, as ``cmbdetect simulate`` writes it, or folder of one TSV or
+        CSV table, or that table. A table has the columns ``subject`` (or ``stem``), ``R_mm``, ``A_mm``,
         ``S_mm`` and perhaps ``equivalent_diameter_mm``; the subject is the stem or its beginning up to a character
         that is neither letter nor digit. A row without coordinates says that the subject has no microbleeds.
 
@@ -83,7 +85,7 @@ def find_cases(predictions: Path, truth: Path) -> tuple[tuple[CaseFiles, ...], t
     InputError
         If there are no results, no reference, or a reference without a result.
     """
-    found = sorted(predictions.glob("*" + RESULT_ENDING)) or sorted(predictions.glob("sub-*/**/anat/*" + RESULT_ENDING))
+    found = sorted(predictions.glob("*" + RESULT_ENDING)) or sorted(predictions.glob(_IN_SUBJECTS + RESULT_ENDING))
     labels = {path.name.removesuffix(RESULT_ENDING): path for path in found}
     if not labels:
         raise InputError(f"{predictions} holds no *{RESULT_ENDING}; name one that cmbdetect detect or cohort wrote.")
@@ -146,11 +148,9 @@ def _references(truth: Path, stems: Sequence[str]) -> dict[str, Path | Points]:
         return _match_subjects(_read_points(truth), stems)
     if not truth.is_dir():
         raise InputError(f"{truth} does not exist; name a folder of reference maps or a table of points.")
-    images = {scan_stem(path): path for path in sorted(truth.iterdir()) if path.name.lower().endswith(IMAGE_SUFFIXES)}
-    for name in MAP_NAMES:
-        maps = {base.removesuffix(name): path for base, path in images.items() if base.endswith(name)}
-        if maps:
-            return _match_maps(maps, stems)
+    images = _images(truth.iterdir())
+    if maps := _named_maps(images or _images(truth.glob(_IN_SUBJECTS))):
+        return _match_maps(maps, stems)
     tables = [path for path in sorted(truth.iterdir()) if path.suffix in (".tsv", ".csv") and _has_points(path)]
     if len(tables) > 1:
         raise InputError(f"{truth} holds several tables of points ({', '.join(path.name for path in tables)}); "
@@ -160,6 +160,20 @@ def _references(truth: Path, stems: Sequence[str]) -> dict[str, Path | Points]:
     if not images:
         raise InputError(f"{truth} holds neither reference maps nor a table of points (subject, R_mm, A_mm, S_mm).")
     return _match_maps(images, stems)
+
+
+def _images(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return the images among files by their stems."""
+    return {scan_stem(path): path for path in sorted(paths) if path.name.lower().endswith(IMAGE_SUFFIXES)}
+
+
+def _named_maps(images: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the maps of the first kind of name that occurs, by the stems of their scans."""
+    for name in MAP_NAMES:
+        maps = {base.removesuffix(name): path for base, path in images.items() if base.endswith(name)}
+        if maps:
+            return maps
+    return {}
 
 
 def _match_maps(maps: dict[str, Path], stems: Sequence[str]) -> dict[str, Path]:

@@ -27,7 +27,7 @@ from ..read_write import read_json, staging_folder, told_if_not_writable, write_
 from ..report import NOT_CLINICAL
 from ..reviewed_case import ReviewedCase
 from .cohort_table import held_lock
-from .guards import UNREVIEWED, require_reviewed, status_of
+from .guards import UNREVIEWED, require_free, require_reviewed, status_of
 from .label_files import regions_of
 from .table_cells import TSV, Column, data_dictionary, parse_table, read_table_text, table_text
 from .tables import FINDING_COLUMNS, finding_rows
@@ -208,9 +208,7 @@ def _plan(folder: Path, case: ReviewedCase, descs: dict[str, dict[str, Any]], pl
     if former is not None and former != case.scan_name:
         raise InputError(f"{mask.name} is that of another scan, {former}; rename {case.scan_name}, or export it to "
                          "another folder.")
-    taken = next((file for file in (mask, *_beside(mask)) if file.exists()), None)
-    if taken is not None and not overwrite:
-        raise InputError(f"{taken} exists already; choose another folder, or ask for it to be overwritten.")
+    require_free((mask, *_beside(mask)), overwrite)
     return mask
 
 

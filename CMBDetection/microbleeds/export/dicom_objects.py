@@ -23,6 +23,7 @@ from ..volume import Volume
 from .dicom_codes import track
 from .dicom_seg import make_segmentation, place_segments
 from .dicom_sr import ReportContent, make_report, read_content
+from .guards import require_free
 
 FILE_NAMES = {"seg": "{}_desc-cmb_seg.dcm", "sr": "{}_desc-cmb_sr.dcm"}
 
@@ -70,9 +71,7 @@ def write_dicom(case: ReviewedCase, series_folder: Path, folder: Path, overwrite
     """
     folder = Path(folder)
     paths = {key: folder / name.format(case.stem) for key, name in FILE_NAMES.items()}
-    for path in paths.values():
-        if path.exists() and not overwrite:
-            raise InputError(f"{path} exists already; choose another folder or allow it to be overwritten.")
+    require_free(tuple(paths.values()), overwrite)
     image = read_series(Path(series_folder))
     labels = _on_series(case.labels, image.volume, Path(series_folder).name)
     headers = _read_headers(image.files, image.volume)

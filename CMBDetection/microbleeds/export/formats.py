@@ -15,7 +15,7 @@ from .bids import write_bids_derivative
 from .cohort_table import append_to_cohort_table
 from .guards import require_reviewed
 from .label_files import write_label_map_file, write_segmentation_file
-from .nnunet import write_nnunet
+from .nnunet import channel_name, write_nnunet
 from .page import write_page
 from .pair_answers import FILE_NAME as PAIRS_NAME
 from .pair_answers import Question, answers_for, merged, questions_of, read_questions, taken_back, write_questions
@@ -97,8 +97,8 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
     Raises
     ------
     InputError
-        If a case is not reviewed and that is not wished for, a file is there already, or one cannot be written; each
-        file is whole or as it was.
+        If a case is not reviewed and that is not wished for, or the scans do not fit a format, which is said before
+        anything is written; if a file is there already, or one cannot be written. Each file is whole or as it was.
     SettingsError
         If a package that a format needs is missing.
     """
@@ -106,6 +106,7 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
         require_reviewed(case, wish.include_unreviewed)
     if baseline is not None and len(cases) != 1:
         raise SettingsError(f"A baseline belongs to one scan, but {len(cases)} were given; export them one by one.")
+    _require_fitting(cases, sources, wish.formats)
     comparison, said = None, ()
     if baseline is not None:
         progress("Comparing with the baseline", 0.0)
@@ -130,6 +131,15 @@ def export_cases(cases: Sequence[ReviewedCase], sources: Sequence[Path], wish: W
         files["cohort_table"] = wish.cohort_table
         warnings += appended.warnings
     return Exported(files, tuple(warnings), questions)
+
+
+def _require_fitting(cases: Sequence[ReviewedCase], sources: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse formats that these scans cannot be written in."""
+    not_dicom = next((source for source in sources if not source.is_dir()), None)
+    if DICOM in names and not_dicom is not None:
+        raise InputError(f"{not_dicom} is not a DICOM series; DICOM objects need the folder that the scan came from.")
+    if NNUNET in names:
+        channel_name(cases)
 
 
 def _write_questions(questions: Sequence[Question], said: Sequence[Question], case: ReviewedCase,
@@ -181,8 +191,6 @@ def _labels(case: ReviewedCase, source: Path, wish: Wish, comparison: Comparison
 
 
 def _dicom(case: ReviewedCase, source: Path, wish: Wish, comparison: Comparison | None) -> Path:
-    if not source.is_dir():
-        raise InputError(f"{source} is not a DICOM series; DICOM objects need the folder that the scan came from.")
     try:
         from .dicom_objects import write_dicom
     except ModuleNotFoundError as error:

@@ -17,7 +17,8 @@ def require_reviewed(case: ReviewedCase, include_unreviewed: bool) -> None:
     InputError
     """
     if not (case.is_reviewed or include_unreviewed):
-        raise InputError(f"{case.scan_name} is not reviewed; review it first, or ask for unreviewed findings too.")
+        raise InputError(f"{case.scan_name} is not reviewed; review it first, or ask for unreviewed findings too "
+                         "(--unreviewed; in the panel Unreviewed too).")
 
 
 def require_free(paths: Sequence[Path], overwrite: bool) -> None:
@@ -29,7 +30,8 @@ def require_free(paths: Sequence[Path], overwrite: bool) -> None:
     """
     taken = next((path for path in paths if path.exists()), None)
     if taken is not None and not overwrite:
-        raise InputError(f"{taken} exists already; choose another name, or ask for it to be overwritten.")
+        raise InputError(f"{taken} exists already; choose another folder, or ask for it to be overwritten "
+                         "(--overwrite; in the panel Replace files).")
 
 
 def status_of(case: ReviewedCase) -> str:

@@ -83,7 +83,7 @@ def write_nnunet(cases: Sequence[ReviewedCase], raw_folder: Path, number: int, n
     if not 1 <= number <= 999 or not re.fullmatch("[A-Za-z0-9_-]+", name):
         raise SettingsError(f"Dataset {number} {name!r} is no number and name for nnU-Net; give a number from 1 to 999 "
                             "and a name of letters, digits, - and _.")
-    channel = _channel_name(cases)
+    channel = channel_name(cases)
     named = name_cases(cases, seed, fractions, key_file is not None, include_unreviewed)
     dataset = f"Dataset{number:03d}_{name}"
     folder = Path(raw_folder) / dataset
@@ -104,6 +104,38 @@ def write_nnunet(cases: Sequence[ReviewedCase], raw_folder: Path, number: int, n
         write_json(staging / "splits.json", splits_json(named, seed, fractions))
         write_text(staging / "README.txt", _README.format(dataset=dataset, number=number, marks=_marks(cases)))
     return folder
+
+
+def channel_name(cases: Sequence[ReviewedCase]) -> str:
+    """Return what nnU-Net calls the images.
+
+    Raises
+    ------
+    InputError
+        If they are of several modalities.
+    """
+    modalities: dict[str, str] = {}
+    for case in cases:
+        modalities.setdefault(case.acquisition.modality, case.scan_name)
+    if len(modalities) > 1:
+        told = ", ".join(f"{name} is {modality if modality != 'auto' else 'of unknown modality'}"
+                         for modality, name in modalities.items())
+        raise InputError(f"nnU-Net wants one kind of image in a data set ({told}); write one data set for each "
+                         "modality.")
+    return CHANNEL_NAMES[next(iter(modalities), "auto")]
+
+
+def _marks(cases: Sequence[ReviewedCase]) -> str:
+    unreviewed = sum(not case.is_reviewed for case in cases)
+    simulated = sum(case.simulated for case in cases)
+    return f"{len(cases)} scans, of which {unreviewed} unreviewed and {simulated} simulated"
+
+
+def _refuse_taken_number(folder: Path) -> None:
+    start = folder.name[:len("Dataset000_")]
+    others = [path for path in folder.parent.glob(f"{start}*") if path.is_dir() and path != folder]
+    if others:
+        raise InputError(f"{others[0]} has the same number; nnU-Net wants another one for every data set.")
 
 
 def identifier_of(one: NamedCase) -> str:
@@ -135,28 +167,3 @@ def _write_case(folder: Path, one: NamedCase) -> None:
     write_image(folder / f"images{ending}" / f"{identifier}{CHANNEL}{ENDING}", one.case.image)
     write_label_map(folder / f"labels{ending}" / f"{identifier}{ENDING}",
                     one.case.image.with_data(label_case(one.case).classes))
-
-
-def _channel_name(cases: Sequence[ReviewedCase]) -> str:
-    modalities: dict[str, str] = {}
-    for case in cases:
-        modalities.setdefault(case.acquisition.modality, case.scan_name)
-    if len(modalities) > 1:
-        told = ", ".join(f"{name} is {modality if modality != 'auto' else 'of unknown modality'}"
-                         for modality, name in modalities.items())
-        raise InputError(f"nnU-Net wants one kind of image in a data set ({told}); write one data set for each "
-                         "modality.")
-    return CHANNEL_NAMES[next(iter(modalities), "auto")]
-
-
-def _marks(cases: Sequence[ReviewedCase]) -> str:
-    unreviewed = sum(not case.is_reviewed for case in cases)
-    simulated = sum(case.simulated for case in cases)
-    return f"{len(cases)} scans, of which {unreviewed} unreviewed and {simulated} simulated"
-
-
-def _refuse_taken_number(folder: Path) -> None:
-    start = folder.name[:len("Dataset000_")]
-    others = [path for path in folder.parent.glob(f"{start}*") if path.is_dir() and path != folder]
-    if others:
-        raise InputError(f"{others[0]} has the same number; nnU-Net wants another one for every data set.")

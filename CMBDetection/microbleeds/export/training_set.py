@@ -448,8 +448,8 @@ def _former_entries(folder: Path, overwrite: bool) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{folder} cannot be read ({error}); choose another folder.") from None
     if files and not overwrite:
-        raise InputError(f"{files[0]} exists already; choose an empty folder, or say that the data set in it shall be "
-                         "replaced.")
+        raise InputError(f"{files[0]} exists already; choose an empty folder, or ask for the data set in it to be "
+                         "overwritten (--overwrite; in the panel Replace files).")
     known = {line.partition("  ")[2] for line in listed} | {SUMS}
     for path in files:
         if path.relative_to(folder).as_posix() not in known or not listed:
