@@ -69,8 +69,10 @@ def _models_in(folder: Path, is_bundled: bool) -> list[InstalledModel]:
     return [InstalledModel(card.parent, is_bundled) for card in cards if not card.parent.name.startswith(".")]
 
 
-def find_model(name: str) -> InstalledModel:
+def find_model(name: str, to_detect: bool = False) -> InstalledModel:
     """Return the installed model of a name; one that came with the software goes first.
+
+    If it is asked for `to_detect`, a name that is unknown is answered with those of detection models only.
 
     Raises
     ------
@@ -81,8 +83,9 @@ def find_model(name: str) -> InstalledModel:
     for model in models:
         if model.name == name:
             return model
+    names = dict(detection_models()) if to_detect else [model.name for model in models]
     raise ModelError(f"There is no model {name}; give the folder of a model, or one of the installed: "
-                     f"{', '.join(model.name for model in models) or 'none'}.")
+                     f"{', '.join(names) or 'none'}.")
 
 
 def detection_models() -> list[tuple[str, str]]:

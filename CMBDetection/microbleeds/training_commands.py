@@ -63,7 +63,8 @@ def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) 
                         "interrupted run goes on from there (default: the output's name with -work)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same weights (default: %(default)s)")
     for name in steps:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N",
+                            help="batches (default: as many as the shipped recipe has)")
     add_device_option(parser)
     parser.add_argument("--jobs", type=int, metavar="N", help="scans prepared at a time (default: one per core)")
     parser.add_argument("--threads", type=int, metavar="N", help="processor cores to train on (default: all)")
@@ -71,7 +72,8 @@ def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) 
 
 
 def _add_width(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--width", type=int, metavar="N", help="channels of the finest level")
+    parser.add_argument("--width", type=int, metavar="N",
+                        help="channels of the finest level (default: as many as the shipped recipe has)")
 
 
 def _train(options: argparse.Namespace, reporter: Reporter) -> int:

@@ -182,4 +182,4 @@ def find_folder(name_or_folder: str | Path) -> Path:
         return folder
     if folder.is_dir():
         raise ModelError(f"{folder} has no {CARD}; give the folder of a model, or its name.")
-    return find_model(str(name_or_folder)).folder
+    return find_model(str(name_or_folder), to_detect=True).folder

@@ -225,9 +225,9 @@ def test_data_that_cannot_be_split_is_refused_before_any_training(data, tmp_path
     write_scan(tmp_path / "one", "sub-01", drawn_scan(3))
     assert "1 subject" in refused(capsys, "train", "--data", tmp_path / "one", *out)
     assert "2 or more" in refused(capsys, "crossvalidate", "--data", data / "own", "--folds", 0, *out)
-    assert "too few for 4" in refused(capsys, "crossvalidate", "--data", data / "own", "--folds", 4, *out)
+    assert "but 4 are needed" in refused(capsys, "crossvalidate", "--data", data / "own", "--folds", 4, *out)
     # two folds of the three subjects leave one fold a single subject for training and thresholds
-    assert "too few for 4" in refused(capsys, "crossvalidate", "--data", data / "own", "--folds", 2, *out)
+    assert "but 4 are needed" in refused(capsys, "crossvalidate", "--data", data / "own", "--folds", 2, *out)
 
 
 @pytest.mark.usefixtures("no_training")

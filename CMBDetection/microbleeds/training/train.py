@@ -106,8 +106,8 @@ def refuse_few_subjects(scans: Sequence[LabelledScan], needed: int) -> None:
     """Raise an InputError if the scans are of fewer subjects than needed for parts that share none."""
     found = len({scan.subject for scan in scans})
     if found < needed:
-        raise InputError(f"The data have {found} {'subject' if found == 1 else 'subjects'}, too few for {needed} parts "
-                         "that share none; add subjects or ask for fewer parts.")
+        raise InputError(f"The data have {found} {'subject' if found == 1 else 'subjects'}, but {needed} are needed, "
+                         "because training, thresholds and tests share none; add subjects or ask for fewer folds.")
 
 
 def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan], **more: Any) -> None:
