@@ -9,13 +9,15 @@ import slicer
 import vtk
 from microbleeds.review_files import REJECTED
 
-from .volumeNodes import removeWithOwn
+from .volumeNodes import gridOf, isSameGrid, removeWithOwn
 
 FINDINGS_ATTRIBUTE = "CMBDetection.findings"
 """Marks a node as ours."""
 VOLUME_ROLE = "referenceVolume"
 OUTLINE_ROLE = "outline"
 LOG_ROLE = "reviewLog"
+_GRID_ATTRIBUTE = "CMBDetection.grid"
+"""The grid of the volume for which the findings were made."""
 _GLYPH_SIZE_MM = 12.0
 """The rays begin at about a quarter of this from the center, outside all but the largest microbleeds."""
 _POINT_COLOR = (1.0, 0.8, 0.2)
@@ -34,6 +36,7 @@ def createFindingsNode(volumeNode):
     node.UnRegister(None)
     node.SetName(scene.GenerateUniqueName(f"{volumeNode.GetName()} microbleeds"))
     node.SetAttribute(FINDINGS_ATTRIBUTE, "1")
+    node.SetAttribute(_GRID_ATTRIBUTE, json.dumps(gridOf(volumeNode)))
     scene.AddNode(node)
     with slicer.util.NodeModify(node):
         node.SetLocked(True)
@@ -80,6 +83,24 @@ def showItems(node, items):
                 node.SetNthControlPointPosition(index, *item.position_ras)
 
 
+def followVolume(node):
+    """Put points and outlines under the parent transform of the volume: they are where it shows them."""
+    transform = node.GetNodeReference(VOLUME_ROLE).GetTransformNodeID()
+    for moved in filter(None, (node, node.GetNodeReference(OUTLINE_ROLE))):
+        if moved.GetTransformNodeID() != transform:
+            moved.SetAndObserveTransformNodeID(transform)
+
+
+def isOnGrid(node) -> bool:
+    """Whether the volume still has the grid for which the findings were made.
+
+    It has not when it was hardened, centered or resampled since: then the points lie elsewhere than what they mean.
+    """
+    volumeNode, grid = node.GetNodeReference(VOLUME_ROLE), node.GetAttribute(_GRID_ATTRIBUTE)
+    present = gridOf(volumeNode) if volumeNode is not None else None
+    return grid is None or present is None or isSameGrid(json.loads(grid), present)
+
+
 def toggleVisibility(node):
     """Show or hide rays and outlines in all views."""
     visible = not node.GetDisplayVisibility()
@@ -89,11 +110,17 @@ def toggleVisibility(node):
 
 def remove(node):
     """Remove a findings node with its outlines and its review from the scene."""
+    removeParts(node)
+    removeWithOwn(node)
+
+
+def removeParts(node):
+    """Remove the outlines and the review of a findings node, which may be out of the scene already."""
     for role in (OUTLINE_ROLE, LOG_ROLE):
-        own = node.GetNodeReference(role)
+        number = node.GetNodeReferenceID(role)
+        own = slicer.mrmlScene.GetNodeByID(number) if number else None
         if own is not None:
             removeWithOwn(own) if own.IsA("vtkMRMLDisplayableNode") else slicer.mrmlScene.RemoveNode(own)
-    removeWithOwn(node)
 
 
 def _description(item) -> str:
@@ -129,10 +156,16 @@ def isMoved(node, index, item) -> bool:
     return _distance(ownPosition(node, index), item.position_ras) > _MOVED_MM
 
 
+def findingsNodes() -> list:
+    """Return all findings nodes of the scene, in its order."""
+    return [node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+            if node.GetAttribute(FINDINGS_ATTRIBUTE)]
+
+
 def findingsNodeOf(volumeNode):
-    """Return the findings node of a volume, or None."""
-    nodes = [node for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
-             if node.GetAttribute(FINDINGS_ATTRIBUTE) and node.GetNodeReference(VOLUME_ROLE) is volumeNode]
+    """Return the findings node of a volume as it is, or None."""
+    nodes = [node for node in findingsNodes()
+             if node.GetNodeReference(VOLUME_ROLE) is volumeNode and isOnGrid(node)]
     return nodes[-1] if nodes else None
 
 

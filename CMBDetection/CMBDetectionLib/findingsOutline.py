@@ -114,6 +114,12 @@ def segmentIdOf(findingsNode, number) -> str | None:
                 None) if node is not None else None
 
 
+def areThere(findingsNode) -> bool:
+    """Whether a findings node has any outlines."""
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE)
+    return node is not None and node.GetSegmentation().GetNumberOfSegments() > 0
+
+
 def fingerprint(findingsNode) -> list:
     """Return what changes when any outline does: ids, extents, checksums; faster than `regionsOf`."""
     node = findingsNode.GetNodeReference(OUTLINE_ROLE)

@@ -16,6 +16,7 @@ from .detectionRun import DetectionOptions, DetectionRun
 from .engineProcess import CANCELLED, FAILED, defaultCommand
 from .exportControls import ExportControls
 from .reviewControls import ReviewControls
+from .volumeWatch import VolumeWatch
 from .widgets import fillCombo, selectedValue, selectValue
 from .workListControls import WorkListControls
 
@@ -36,6 +37,7 @@ class Panel(VTKObservationMixin):
         self._shown = (None, None)
         """Volume and findings node that the widgets show."""
         self._updating = False
+        self._volumeWatch = VolumeWatch(self._onVolumeChanged)
         self._offer = None
         """A review of the volume that was kept as a file and can be gone on with."""
         self._run = None
@@ -109,7 +111,7 @@ class Panel(VTKObservationMixin):
         self._offerVolumeInView()
         volume = self._parameterNode.inputVolume
         if volume is not None and self._parameterNode.findings is None:
-            self._parameterNode.findings = findingsMarkups.findingsNodeOf(volume)
+            self._parameterNode.findings = _findingsOf(volume)
         self._shown = (volume, self._parameterNode.findings)
         self.addObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self._onParametersModified)
         self._updateWidgets()
@@ -144,7 +146,7 @@ class Panel(VTKObservationMixin):
         shownVolume, shownFindings = self._shown
         self._shown = (volume, findings)
         if volume is not shownVolume or (findings is None and shownFindings is not None):
-            self._parameterNode.findings = findingsMarkups.findingsNodeOf(volume) if volume is not None else None
+            self._parameterNode.findings = _findingsOf(volume) if volume is not None else None
         elif findings is not shownFindings:
             reference = findings.GetNodeReference(findingsMarkups.VOLUME_ROLE)
             if reference is not None:
@@ -154,6 +156,7 @@ class Panel(VTKObservationMixin):
 
     def _updateWidgets(self):
         node = self._parameterNode
+        self._volumeWatch.watch(node.inputVolume if node else None)
         self._updating = True
         try:
             self.ui.inputSelector.setCurrentNode(node.inputVolume if node else None)
@@ -171,6 +174,20 @@ class Panel(VTKObservationMixin):
         self._offerReview()
         self._updateDetectButton()
 
+    def _onVolumeChanged(self, gridIsOther):
+        """Let the findings go with the volume; on another grid they are not its own until it is as it was."""
+        node, session = self._parameterNode, self.review.session
+        if not gridIsOther:
+            if session is not None:
+                findingsMarkups.followVolume(session.node)
+            return
+        node.findings = findingsMarkups.findingsNodeOf(node.inputVolume)
+        if node.findings is not None:
+            self._setMessage("")
+        elif session is not None:
+            self._setMessage(reviewTexts.movedAway(node.inputVolume.GetName()))
+        self._updateWidgets()
+
     def _onVolumeSelected(self, volumeNode):
         if not self._updating and self._parameterNode is not None:
             self._parameterNode.inputVolume = volumeNode
@@ -187,12 +204,16 @@ class Panel(VTKObservationMixin):
             node.modality, node.model, node.operatingPoint = (
                 selectedValue(combo) for combo in (ui.modalityCombo, ui.modelCombo, ui.operatingPointCombo))
 
-    def _onNodeRemoved(self, caller, event):
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, caller, event, node):
         if self._run is not None and not slicer.mrmlScene.IsNodePresent(self._run.volumeNode):
             self._stopRun()
             self._setMessage(_("Detection was cancelled, because its volume was removed from the scene."))
         if self._parameterNode is not None:
             self._onParametersModified()
+            if node.GetAttribute(findingsMarkups.FINDINGS_ATTRIBUTE):
+                # deleted elsewhere in Slicer; nobody else would remove these
+                findingsMarkups.removeParts(node)
 
     def showScan(self, volume, modality):
         """Show a volume and its review if there is one, in the scene or kept as a file; return whether there is."""
@@ -283,7 +304,7 @@ class Panel(VTKObservationMixin):
         elif shown is not None and shown.node is former:
             session = shown
         else:
-            session = reviewSession.open_(former, self.review.update)
+            session, _fromFile = reviewSession.open_(former, self.review.update)
         try:
             lost = session.detected(result, files["labels"], result.threshold)
         except OSError:
@@ -342,22 +363,24 @@ class Panel(VTKObservationMixin):
         self.ui.sampleButton.setVisible(volume is None)
         if volume is None:
             self.ui.summaryLabel.setText(reviewTexts.firstSteps())
-        sidecar = self._offer[1] if self._offer else None
-        self.ui.resumeButton.setVisible(sidecar is not None)
-        if sidecar is not None:
-            self.ui.summaryLabel.setText(reviewTexts.resumeOffer(sidecar))
+        kept = self._offer[1] if self._offer else None
+        self.ui.resumeButton.setVisible(kept is not None)
+        if kept is not None:
+            self.ui.summaryLabel.setText(reviewTexts.resumeOffer(kept.sidecar))
 
     def _keptReview(self, volume):
+        """Return what is kept of the review of a volume, None if nothing is."""
         try:
-            return reviewStore.find(volume)
+            kept = reviewStore.find(volume)
         except InputError as error:
             self._setMessage(str(error))
             return None
+        return kept if kept.sidecar is not None else None
 
     def _onResumeClicked(self, checked=False):
-        volume, sidecar = self._offer
+        volume, kept = self._offer
         try:
-            session = reviewSession.resume(volume, sidecar, self.review.update)
+            session = reviewSession.resume(volume, kept, self.review.update)
         except OSError as error:
             self._setMessage(str(error))
             return
@@ -365,6 +388,16 @@ class Panel(VTKObservationMixin):
         self._take(session)
         if session.current:
             self.review.showAndSelect(session.current)
+
+
+def _findingsOf(volume):
+    """Return the findings node of a volume, also one whose scan was missing and is this volume, or None."""
+    node = findingsMarkups.findingsNodeOf(volume)
+    if node is None and volume.GetImageData() is not None:
+        node = reviewStore.withoutScan(volume)
+        if node is not None:
+            node.SetNodeReferenceID(findingsMarkups.VOLUME_ROLE, volume.GetID())
+    return node
 
 
 def _volumeInView():

@@ -26,6 +26,7 @@ class Qualifiers:
         ui.regionCombo.connect("activated(int)", self._onRegionChosen)
         ui.commentEdit.connect("textEdited(QString)", self._onCommentTyped)
         ui.commentEdit.connect("editingFinished()", self._onCommentEdited)
+        ui.commentEdit.connect("returnPressed()", self._onCommentReturned)
 
     def begin(self, session):
         """Belong to another review from now on (None: to none)."""
@@ -112,6 +113,10 @@ class Qualifiers:
         item = self._item()
         if self._commented is None and item is not None:
             self._commented = item.id
+
+    def _onCommentReturned(self):
+        """Let the next key be a verdict again, no letter of the comment."""
+        self.ui.commentEdit.clearFocus()
 
     def _onCommentEdited(self):
         self._onCommentTyped("")

@@ -85,6 +85,7 @@ class ReviewControls(VTKObservationMixin):
         ui.outlineButton.connect("clicked(bool)", self._onOutlineClicked)
         ui.thresholdSlider.connect("valueChanged(double)", self._onThresholdChanged)
         ui.readerEdit.connect("editingFinished()", self._onReaderEdited)
+        ui.readerEdit.connect("returnPressed()", self._onReaderReturned)
         ui.keysTable.connect("cellChanged(int,int)", self._onKeyEdited)
         ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
 
@@ -96,12 +97,28 @@ class ReviewControls(VTKObservationMixin):
             self._leaveSession()
             self.session = None
             if node is not None:
-                try:
-                    self.session = reviewSession.open_(node, self.update)
-                except InputError as error:
-                    self._say(str(error))
+                self.session = self._opened(node)
             self._begin()
         self.update()
+
+    def _opened(self, node):
+        """Return the review of a findings node, or None and say why it cannot be shown."""
+        volume = node.GetNodeReference(findingsMarkups.VOLUME_ROLE)
+        if volume is None or volume.GetImageData() is None:
+            self._say(_("The scan of “{name}” is not in the scene; load it to go on with its review.").format(
+                name=node.GetName()))
+            return None
+        if not findingsMarkups.isOnGrid(node):
+            self._say(reviewTexts.movedAway(volume.GetName()))
+            return None
+        try:
+            session, fromFile = reviewSession.open_(node, self.update)
+        except InputError as error:
+            self._say(str(error))
+            return None
+        if fromFile:
+            self._say(_("The scene is older than the review in {path}, which is shown.").format(path=session.place))
+        return session
 
     def take(self, session):
         """Show a review that was begun just now."""
@@ -116,12 +133,17 @@ class ReviewControls(VTKObservationMixin):
         self._arrangeViews()
         if self.session is not None:
             # when the scene has come to rest, so that the first verdict does not wait for it
-            qt.QTimer.singleShot(0, self._readRegions)
+            qt.QTimer.singleShot(0, self._settle)
 
-    def _readRegions(self):
+    def _settle(self):
+        """Do what takes a moment: read the outlines, and save what is in the scene alone."""
         scene = slicer.mrmlScene
         if self.session is not None and scene.IsNodePresent(self.session.node) and not scene.IsBatchProcessing():
             self.session.readRegions()
+            if not self.session.isSaved:
+                # the scene says more than the file, for instance after an autosave that failed
+                self.session.save()
+                self.update()
 
     def close(self):
         """Let go of keys and scene."""
@@ -147,7 +169,9 @@ class ReviewControls(VTKObservationMixin):
             for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
                           markups.PointEndInteractionEvent):
                 self.addObserver(self.session.node, event, self._onFindingsModified)
-            self.addObserver(self.session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent, self.update)
+            self.addObserver(self.session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+                             self._onFindingsTransformed)
+            findingsMarkups.followVolume(self.session.node)
 
     def _arrangeViews(self):
         """Arrange the views for the review, but not behind another module that is open."""
@@ -164,7 +188,11 @@ class ReviewControls(VTKObservationMixin):
     def _onFindingsModified(self, caller=None, event=None):
         self.session.adopt()
 
-    def update(self, caller=None, event=None):
+    def _onFindingsTransformed(self, caller=None, event=None):
+        findingsMarkups.followVolume(self.session.node)
+        self.update()
+
+    def update(self):
         """Show the review as it stands."""
         session, ui = self.session, self.ui
         self._fillTable()
@@ -377,6 +405,10 @@ class ReviewControls(VTKObservationMixin):
         reviewSession.setReaderName(self.ui.readerEdit.text.strip())
         self._updateSaveLabel()
 
+    def _onReaderReturned(self):
+        """Let the keys act again."""
+        self.ui.readerEdit.clearFocus()
+
     def _onOutlineClicked(self, checked=False):
         """Let the reader change the outline of the current item in the Segment Editor; `enter` takes it over."""
         if self.session is not None and self.session.item(self.session.current) is not None:
@@ -402,7 +434,9 @@ class ReviewControls(VTKObservationMixin):
 
     def takeBack(self):
         """Take over outlines that were changed since the reader went to another module."""
-        if self.session is None or self._left is None or self._left[0] is not self.session.node:
+        if self.session is None or self._left is None or self._left[0] is not self.session.node \
+                or not slicer.mrmlScene.IsNodePresent(self.session.node) \
+                or not findingsMarkups.isOnGrid(self.session.node):
             return
         present = findingsOutline.fingerprint(self.session.node)
         if self._left[1] != present:

@@ -60,18 +60,21 @@ class ReviewSession:
         Id of the finding on screen, 0 for none.
     problem : str
         Why the last autosave failed, "" if it did not.
+    isSaved : bool
+        Whether the file says what the review does, as far as readers have said something.
     """
 
-    def __init__(self, node, sidecar, onChanged):
+    def __init__(self, node, sidecar, place, onChanged):
         self.node = node
         self.current = sidecar.current
         self.problem = ""
+        self.isSaved = True
         self._sidecar = sidecar
         self.state = replay(sidecar.events)
         self._onChanged = onChanged
         self._mirroring = False
         self._shownAt = time.monotonic()
-        self._place = reviewStore.placeOf(self.volumeNode, sidecar.voxels_sha256)
+        self._place = place
         self._regions = None
         self._savedRegions = None
 
@@ -365,12 +368,19 @@ class ReviewSession:
             self._onChanged()
             return
         there = findingsMarkups.itemIds(self.node)
+        moved = [item for item in self.items if item.id in there
+                 and findingsMarkups.isMoved(self.node, there.index(item.id), item)]
+        if len(moved) > 1:
+            # all at once is no reader's doing: they were hardened, or dragged as a whole
+            self.mirror()
+            return
         actions = []
         for item in self.items:
-            if item.id in there:
-                index = there.index(item.id)
-                if findingsMarkups.isMoved(self.node, index, item):
-                    actions.append((review_log.MOVED, item.id, list(findingsMarkups.ownPosition(self.node, index))))
+            if item in moved:
+                place = findingsMarkups.ownPosition(self.node, there.index(item.id))
+                actions.append((review_log.MOVED, item.id, list(place)))
+            elif item.id in there:
+                continue
             elif item.added_by_reader:
                 actions.append((review_log.REMOVED, item.id,
                                 {"region": region_to_json(_voxels(self._allRegions(), item.id))}))
@@ -411,13 +421,16 @@ class ReviewSession:
     def _save(self, text):
         """Write the sidecar, once a reader has done something."""
         if all(event.action == review_log.DETECTED for event in self._sidecar.events) and not self._place.exists():
+            self.isSaved = True
             return
         try:
             self._place.parent.mkdir(parents=True, exist_ok=True)
             self._saveRegions()
             write_text(self._place, text)
             self.problem = ""
+            self.isSaved = True
         except OSError as error:
+            self.isSaved = False
             logging.warning("CMBDetection: autosave failed: %s", error)
             self.problem = _("Not saved to {path}: {error}. Save the scene.").format(path=self._place,
                                                                                    error=error.strerror or error)
@@ -454,43 +467,68 @@ def _voxels(regions, number) -> np.ndarray:
 
 
 def open_(node, onChanged):
-    """Return the session of a findings node of the scene."""
-    return ReviewSession(node, reviewStore.fromScene(node), onChanged)
+    """Return the session of a findings node of the scene, and whether its file says more than the scene.
+
+    Then the scene was saved before the last verdicts, and the review is as in the file.
+    """
+    inScene = reviewStore.fromScene(node)
+    kept = reviewStore.ofScene(node.GetNodeReference(findingsMarkups.VOLUME_ROLE), inScene)
+    if kept.sidecar is None or reviewStore.goesOnFrom(inScene, kept.sidecar):
+        session = ReviewSession(node, inScene, kept.place, onChanged)
+        session.isSaved = kept.sidecar is not None and kept.sidecar.events == inScene.events
+        regions = None
+        if kept.sidecar is not None and not findingsOutline.areThere(node):
+            # saved without the file of the outlines, or parted from it: they would be lost with the next verdict
+            regions = _keptRegions(session.volumeNode, kept)
+        if regions is not None:
+            session.showRegions(regions)
+        session.mirror()
+        return session, False
+    session = ReviewSession(node, kept.sidecar, kept.place, onChanged)
+    _showKept(session, _keptRegions(session.volumeNode, kept))
+    return session, True
 
 
 def begin(volumeNode, onChanged):
     """Return the session of a new findings node for a volume."""
     image = imageFileOf(volumeNode)
-    return _started(volumeNode, Sidecar(
-        (), image.name if image is not None else volumeNode.GetName(),
-        files_sha256([image]) if image is not None else "", digestOf(volumeNode), readerName(), 0.0), onChanged)
+    sidecar = Sidecar((), image.name if image is not None else volumeNode.GetName(),
+                      files_sha256([image]) if image is not None else "", digestOf(volumeNode), readerName(), 0.0)
+    session = ReviewSession(findingsMarkups.createFindingsNode(volumeNode), sidecar,
+                            reviewStore.ofScene(volumeNode, sidecar).place, onChanged)
+    _showKept(session, None)
+    return session
 
 
-def resume(volumeNode, sidecar, onChanged):
+def resume(volumeNode, kept, onChanged):
     """Return the session of a review that was kept as a file, as it was left.
 
     Where its label map cannot be read, it is put aside (``.damaged``), and the findings have no outlines.
     """
-    labels = labels_beside(reviewStore.placeOf(volumeNode, sidecar.voxels_sha256))
-    regions = None
-    if labels.exists():
-        numbers = {item.id: item.id for item in replay(sidecar.events).items}
-        try:
-            regions = findingsOutline.readRegions(volumeNode, labels, numbers)
-        except OSError as error:
-            logging.warning("CMBDetection: %s", error)
-            with suppress(OSError):
-                labels.rename(labels.with_name(labels.name + ".damaged"))
-    session = _started(volumeNode, sidecar, onChanged)
+    regions = _keptRegions(volumeNode, kept)
+    session = ReviewSession(findingsMarkups.createFindingsNode(volumeNode), kept.sidecar, kept.place, onChanged)
+    _showKept(session, regions)
+    return session
+
+
+def _keptRegions(volumeNode, kept):
+    """Return the regions of a review that was kept as a file as (k, j, i) array of ids, None if there are none."""
+    labels = labels_beside(kept.source)
+    if not labels.exists():
+        return None
+    numbers = {item.id: item.id for item in replay(kept.sidecar.events).items}
+    try:
+        return findingsOutline.readRegions(volumeNode, labels, numbers)
+    except OSError as error:
+        logging.warning("CMBDetection: %s", error)
+        with suppress(OSError):
+            labels.rename(labels.with_name(labels.name + ".damaged"))
+        return None
+
+
+def _showKept(session, regions):
+    """Put a review that begins or goes on into the scene."""
     if regions is not None:
         session.showRegions(regions)
-        session.mirror()
-    return session
-
-
-def _started(volumeNode, sidecar, onChanged):
-    node = findingsMarkups.createFindingsNode(volumeNode)
-    session = ReviewSession(node, sidecar, onChanged)
+    reviewStore.keepInScene(session.node, session.text())
     session.mirror()
-    reviewStore.keepInScene(node, sidecar_text(sidecar))
-    return session

@@ -49,6 +49,12 @@ def howFound(provenance) -> str:
              "Threshold: {operating_point}").format_map(provenance)
 
 
+def movedAway(name) -> str:
+    """Return what to do when a volume is no longer where it was when its findings were made."""
+    return _("“{name}” was hardened, centered or resampled after its findings were made. Undo that, or load the scan "
+             "again, to go on with the review; Detect begins a new one.").format(name=name)
+
+
 def resumeOffer(sidecar) -> str:
     """Return what can be gone on with."""
     judged = sum(item.verdict != UNDECIDED for item in replay(sidecar.events).items)

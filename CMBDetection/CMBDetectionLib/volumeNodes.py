@@ -13,6 +13,8 @@ CASE_ATTRIBUTE = "CMBDetection.case"
 """Of a volume that a work list has loaded: the case it belongs to."""
 _ISOTROPIC = 1.1
 """Voxel sides within this ratio count as equal."""
+_SAME_MM = 1e-3
+"""Files of scenes round."""
 
 
 def ijkToRas(volumeNode) -> np.ndarray:
@@ -20,6 +22,23 @@ def ijkToRas(volumeNode) -> np.ndarray:
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def gridOf(volumeNode) -> dict | None:
+    """Return the numbers of voxels and `ijkToRas` of a volume, ready for JSON; None if it has no voxels."""
+    image = volumeNode.GetImageData()
+    if image is None:
+        return None
+    return {"shape": list(image.GetDimensions()), "affine": ijkToRas(volumeNode).tolist()}
+
+
+def isSameGrid(first, second) -> bool:
+    """Whether two grids have the same voxels, whichever way each axis counts them: Slicer turns files on loading."""
+    affine, other = np.array(first["affine"]), np.array(second["affine"])
+    middle = np.append((np.array(first["shape"]) - 1) / 2, 1)
+    turns = np.where((affine[:3, :3] * other[:3, :3]).sum(axis=0) < 0, -1, 1)
+    return first["shape"] == second["shape"] and np.allclose(affine[:3, :3] * turns, other[:3, :3], atol=_SAME_MM) \
+        and np.allclose(affine @ middle, other @ middle, atol=_SAME_MM)
 
 
 def volumeOf(volumeNode) -> Volume:

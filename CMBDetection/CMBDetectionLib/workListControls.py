@@ -237,9 +237,9 @@ class WorkListControls:
         for case in [case for case in self._volumes if case not in kept]:
             node = self._volumes.pop(case)
             if slicer.mrmlScene.IsNodePresent(node):
-                findings = findingsMarkups.findingsNodeOf(node)
-                if findings is not None:
-                    findingsMarkups.remove(findings)
+                for findings in findingsMarkups.findingsNodes():
+                    if findings.GetNodeReference(findingsMarkups.VOLUME_ROLE) is node:
+                        findingsMarkups.remove(findings)
                 removeWithOwn(node)
 
     # While one reads

@@ -97,9 +97,12 @@ class KeysTest(PanelTestCase):
         self.assertEqual(verdicts(self.node), ["rejected", "undecided", "undecided"])
         self.press("Return")
         self.assertEqual(self.items()[1].comment, "axz 1, \"vein\"")
-        self.panel.ui.findingsTable.setFocus()
         self.press("A")
-        self.assertEqual(verdicts(self.node), ["rejected", "accepted", "undecided"])
+        self.assertEqual(verdicts(self.node), ["rejected", "accepted", "undecided"], "the comment is done")
+        self.assertEqual(self.items()[1].comment, "axz 1, \"vein\"")
+        self.panel.ui.readerEdit.setFocus()
+        self.press("Return", "X")
+        self.assertEqual(verdicts(self.node), ["rejected", "accepted", "rejected"])
 
     def test_keysActInTheWholeWindowAndAreGivenBack(self):
         other = qt.QPushButton("elsewhere", self.window)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import unittest
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -10,10 +11,13 @@ import numpy as np
 import slicer
 from CMBDetectionLib import findingsMarkups, reviewStore
 from CMBDetectionLib.volumeNodes import ijkToRas
+from microbleeds import review_log
 from microbleeds.cli import main
 from microbleeds.image_files import read_image
-from microbleeds.read_write import write_image
+from microbleeds.read_write import read_labels, write_image
 from microbleeds.review_files import read_review
+from microbleeds.review_log import Event
+from microbleeds.review_sidecar import read_sidecar
 from panelCase import PanelTestCase, column, findingsNode, makeVolume, verdicts
 
 
@@ -221,6 +225,86 @@ class ResumeTest(PanelTestCase):
         self.assertFalse(self.sidecar.exists())
         self.assertEqual(len(list(self.reviews.rglob("*review.json"))), 1)
 
+    def test_aReviewInAFolderThatCannotBeWrittenToIsGoneOnWithElsewhere(self):
+        self.review(self.makePanel())
+        before = self.sidecar.read_bytes()
+        with mock.patch("CMBDetectionLib.reviewStore.os.access", return_value=False):
+            panel = self.openAgain()
+            panel.ui.resumeButton.click()
+            self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+            outlines = findingsNode().GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+            self.assertEqual(outlines.GetSegmentation().GetNumberOfSegments(), 3)
+            panel.ui.acceptButton.click()
+            self.assertEqual(self.sidecar.read_bytes(), before)
+            panel = self.openAgain()
+            panel.ui.resumeButton.click()
+            self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "accepted"])
+
+    def test_whatOnlyTheSceneHoldsIsSavedWhenItsVolumeIsChosenAgain(self):
+        panel = self.makePanel()
+        volume = self.review(panel)
+        full = OSError(28, "No space left on device")
+        with mock.patch("CMBDetectionLib.reviewSession.write_text", side_effect=full), self.assertLogs(level="WARNING"):
+            panel.ui.acceptButton.click()
+            panel.ui.inputSelector.setCurrentNode(makeVolume("other"))
+        self.assertEqual([finding.verdict for finding in read_review(self.sidecar).findings][2], "undecided")
+        panel.ui.inputSelector.setCurrentNode(volume)
+        slicer.app.processEvents()
+        self.assertEqual([finding.verdict for finding in read_review(self.sidecar).findings][2], "accepted")
+
+    def test_anOlderSceneTakesNothingBack(self):
+        panel = self.makePanel()
+        self.review(panel)
+        scene = str(Path(self.folder.name) / "scene.mrml")
+        slicer.util.saveScene(scene)
+        panel.ui.acceptButton.click()
+        panel.review.session.takeEvents([Event("", "", review_log.OUTLINED, 1, review_log.outline_value(
+            np.zeros((0, 3), int), np.array([[5, 6, 4]]), 1.0))])
+        panel.review.session._setRegion(1, np.array([[5, 6, 4]]))
+        panel.review.session.save()
+        slicer.mrmlScene.Clear(False)
+        slicer.util.loadScene(scene)
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "accepted"])
+        self.assertEqual(reviewStore.fromScene(findingsNode()).events, read_sidecar(self.sidecar).events)
+        self.assertEqual((panel.review.session.labels().data == 1).sum(), 1, "the outlines are those of the file too")
+        panel.ui.undoButton.click()
+        panel.ui.undoButton.click()
+        self.assertEqual([finding.verdict for finding in read_review(self.sidecar).findings],
+                         ["accepted", "rejected", "undecided"])
+
+    def test_aSceneWithoutTheFilesOfItsOutlinesTakesThemFromTheReview(self):
+        panel = self.makePanel()
+        self.review(panel)
+        scene = str(Path(self.folder.name) / "scene.mrml")
+        slicer.util.saveScene(scene)
+        slicer.mrmlScene.Clear(False)
+        for path in Path(self.folder.name).rglob("*.seg.nrrd"):
+            path.unlink()
+        with suppress(RuntimeError):
+            slicer.util.loadScene(scene)
+        panel.ui.acceptButton.click()
+        labels = read_labels(self.scans / "sub-1_T2starw_desc-cmb_dseg.nii.gz")
+        self.assertEqual(np.unique(labels.data).tolist(), [0, 1, 2, 3])
+
+    def test_aSceneThatSaysSomethingElseIsAReviewOfItsOwn(self):
+        panel = self.makePanel()
+        self.review(panel)
+        scene = str(Path(self.folder.name) / "scene.mrml")
+        slicer.util.saveScene(scene)
+        panel.ui.undoButton.click()
+        other = self.sidecar.read_bytes()
+        self.sidecar.write_text(json.dumps({**json.loads(other), "log": [
+            {**event, "reader": "somebody else"} for event in json.loads(other)["log"]]}))
+        other = self.sidecar.read_bytes()
+        slicer.mrmlScene.Clear(False)
+        slicer.util.loadScene(scene)
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "rejected", "undecided"])
+        panel.ui.acceptButton.click()
+        self.assertEqual(self.sidecar.read_bytes(), other)
+        own = next(path for path in self.scans.glob("*review.json") if path != self.sidecar)
+        self.assertEqual([finding.verdict for finding in read_review(own).findings],
+                         ["accepted", "rejected", "accepted"])
+
     def test_aFailedSaveIsToldAndTheSceneKeepsTheReview(self):
         panel = self.makePanel()
         self.detect(panel, slicer.util.loadVolume(str(self.image)))
@@ -249,7 +333,8 @@ class ResumeTest(PanelTestCase):
         slicer.mrmlScene.RemoveNode(volume)
         self.assertEqual(read_review(self.sidecar).findings[1].verdict, "rejected")
         panel.ui.inputSelector.setCurrentNode(slicer.util.loadVolume(str(self.image)))
-        self.assertFalse(panel.ui.resumeButton.isHidden())
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 1 rejected, 1 open")
+        self.assertEqual(len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")), 1)
 
     def test_changingTheVolumeAndBack(self):
         panel = self.makePanel()

@@ -108,6 +108,51 @@ class SceneTest(PanelTestCase):
         slicer.util.loadScene(path)
         self.assertEqual(panel.ui.summaryLabel.text, "No microbleeds found.")
 
+    def test_findingsThatAreDeletedInAnotherModuleLeaveNothing(self):
+        panel, volume = self.makePanel(), makeVolume()
+        self.detect(panel, volume)
+        panel.enter()
+        panel.ui.acceptButton.click()
+        panel.exit()
+        slicer.mrmlScene.RemoveNode(findingsNode())
+        for name in ("MarkupsFiducial", "Segmentation", "Text"):
+            self.assertEqual(slicer.util.getNodesByClass(f"vtkMRML{name}Node"), [])
+        panel.enter()
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+        panel.ui.resumeButton.click()
+        self.assertEqual(verdicts(findingsNode()), ["accepted", "undecided", "undecided"])
+
+    def test_findingsWithoutTheirScanSaySoAndTakeItBack(self):
+        panel, volume = self.makePanel(), makeVolume()
+        self.detect(panel, volume)
+        panel.ui.acceptButton.click()
+        node = findingsNode()
+        for path in self.reviews.rglob("*review.json"):
+            path.unlink()
+        slicer.mrmlScene.RemoveNode(volume)
+        panel.ui.findingsSelector.setCurrentNode(node)
+        self.assertIn("The scan of “vol microbleeds” is not in the scene", panel.ui.messageLabel.text)
+        self.assertFalse(panel.ui.acceptButton.isEnabled())
+        panel.ui.inputSelector.setCurrentNode(makeVolume("again"))
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 0 rejected, 2 open")
+        slicer.app.processEvents()
+        self.assertEqual(len(list(self.reviews.rglob("*review.json"))), 1)
+
+    def test_findingsWhoseScanCannotBeLoadedAreNotJudged(self):
+        panel = self.makePanel()
+        image = Path(self.folder.name) / "scan.nrrd"
+        slicer.util.exportNode(makeVolume(), str(image))
+        slicer.mrmlScene.Clear(False)
+        self.detect(panel, slicer.util.loadVolume(str(image)))
+        scene = str(Path(self.folder.name) / "scene.mrml")
+        slicer.util.saveScene(scene)
+        slicer.mrmlScene.Clear(False)
+        image.unlink()
+        with self.assertRaises(RuntimeError):
+            slicer.util.loadScene(scene)
+        self.assertIn("is not in the scene", panel.ui.messageLabel.text)
+        self.assertFalse(panel.ui.acceptButton.isEnabled())
+
     def test_newPanelShowsTheScene(self):
         panel, volume = self.makePanel(), makeVolume()
         self.detect(panel, volume)
@@ -157,6 +202,46 @@ class TransformTest(PanelTestCase):
         matrix.SetElement(0, 3, matrix.GetElement(0, 3) + 40)
         node.SetMatrixTransformToParent(matrix)
         self.assertNotEqual(panel.ui.findingsTable.item(0, 3).text(), before, "the table follows the transform")
+
+    def detectAndMove(self):
+        """Return a panel with one verdict, its volume, and a transform by 25 mm."""
+        panel, volume = self.makePanel(), makeVolume()
+        self.detect(panel, volume)
+        panel.ui.acceptButton.click()
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(0, 3, 25.0)
+        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+        transform.SetMatrixTransformToParent(matrix)
+        return panel, volume, transform
+
+    def test_findingsGoWithTheirVolume(self):
+        panel, volume, transform = self.detectAndMove()
+        node, before = findingsNode(), worldPositions(findingsNode())
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        np.testing.assert_allclose(worldPositions(node), before + [25, 0, 0], atol=1e-5)
+        self.assertIs(node.GetNodeReference(findingsMarkups.OUTLINE_ROLE).GetParentTransformNode(), transform)
+        node.HardenTransform()
+        np.testing.assert_allclose(worldPositions(node), before + [25, 0, 0], atol=1e-5)
+        volume.SetAndObserveTransformNodeID(None)
+        np.testing.assert_allclose(worldPositions(node), before, atol=1e-5)
+        self.assertEqual([event.action for event in reviewStore.fromScene(node).events], ["detected", "verdict"])
+
+    def test_findingsAreNotThoseOfAHardenedVolumeUntilItIsAsBefore(self):
+        panel, volume, transform = self.detectAndMove()
+        node, origin = findingsNode(), volume.GetOrigin()
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        volume.HardenTransform()
+        self.assertEqual(panel.ui.findingsTable.rowCount, 0)
+        self.assertIn("“vol” was hardened, centered or resampled", panel.ui.messageLabel.text)
+        panel.ui.findingsSelector.setCurrentNode(node)
+        self.assertFalse(panel.ui.acceptButton.isEnabled())
+        volume.SetOrigin(*origin)
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 1 accepted, 0 rejected, 2 open")
+        volume.SetOrigin(0, 0, 0)
+        self.detect(panel, volume)
+        self.assertEqual(panel.ui.summaryLabel.text, "3 findings: 0 accepted, 0 rejected, 3 open")
+        self.assertIsNot(panel.ui.findingsSelector.currentNode(), node)
+        self.assertEqual(verdicts(node), ["accepted", "undecided", "undecided"])
 
     def test_nonLinearParent(self):
         spline = vtk.vtkThinPlateSplineTransform()
