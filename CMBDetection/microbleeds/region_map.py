@@ -19,7 +19,7 @@ from .coarse_network import (
 )
 from .geometry import to_canonical
 from .region_lookup import ON_THE_RIGHT
-from .regions import REGIONS
+from .regions import BASAL_GANGLIA, DEEP_WHITE_MATTER, REGIONS, THALAMUS
 from .volume import Volume
 
 MODEL = "Models/region-map"
@@ -27,6 +27,9 @@ PARTS = tuple(np.ndindex(2, 2, 2))
 """Eighths of a voxel of the working grid, the voxels of the map: which half along i, j, k."""
 INPUTS, OUTPUTS = 5, len(PARTS) * len(REGIONS) + 1
 """Image, mask, and the place along R, A, S; a logit per eighth and region, and one of lying on the right."""
+RAISED = {BASAL_GANGLIA: 1.0, THALAMUS: 1.0, DEEP_WHITE_MATTER: 1.0}
+"""Log-odds that are added to regions (by number) which the network names too seldom, on held-out heads
+(`Testing/Benchmarks/region_choice.py`)."""
 LEAST_MARGIN = 0.01
 """By how much the mean probability of what the network chose must be larger than on the mirrored scan."""
 _SMALLEST_SIZE, _LARGEST_SIZE = 32, 112
@@ -98,12 +101,16 @@ def predict_regions(network: CoarseNetwork, image: np.ndarray, inside: np.ndarra
     (2 i, 2 j, 2 k) uint8 array, float
     """
     logits, own_brain, (seen, within) = _logits(network, image, inside, device)
+    certainty = _certainty(logits)
+    named = region_logits(logits)
+    for number, more in RAISED.items():
+        named[number - 1] += more
     numbers = torch.zeros((len(PARTS), *own_brain.shape), dtype=torch.uint8)
-    numbers[:, own_brain] = (region_logits(logits).argmax(dim=0) + 1 + ON_THE_RIGHT * (logits[-1] > 0)).to(torch.uint8)
+    numbers[:, own_brain] = (named.argmax(dim=0) + 1 + ON_THE_RIGHT * (logits[-1] > 0)).to(torch.uint8)
     regions = np.zeros([2 * side for side in image.shape], np.uint8)
     for part, own in zip(PARTS, numbers.numpy(), strict=True):
         regions[tuple(slice(half, None, 2) for half in part)][seen] = own[within]
-    return regions, _certainty(logits)
+    return regions, certainty
 
 
 def _logits(network: CoarseNetwork, image: np.ndarray, inside: np.ndarray, device: str):

@@ -9,6 +9,7 @@ from microbleeds import regions
 from microbleeds.geometry import apply_affine
 from microbleeds.region_lookup import (
     BORDER_ERROR_MM,
+    NAMED_RIGHT,
     ON_THE_RIGHT,
     locate,
     region_map_from_json,
@@ -30,10 +31,10 @@ def at(volume, *voxel):
     return tuple(apply_affine(volume.affine, np.array([voxel], float))[0])
 
 
-def test_a_point_far_from_any_border_is_certain(halves):
+def test_a_point_far_from_any_border_is_as_certain_as_the_network(halves):
     place = locate(halves, at(halves, 5, 15, 10))
     assert (place.region, place.side) == ("frontal", "left")
-    assert place.confidence == place.category_confidence == place.side_confidence == 1
+    assert (place.confidence, place.category_confidence, place.side_confidence) == (NAMED_RIGHT, NAMED_RIGHT, 1)
 
 
 @pytest.mark.parametrize("voxels", [0.5, 1, 2])
@@ -41,14 +42,14 @@ def test_confidence_is_the_chance_that_the_border_is_not_beyond(halves, voxels):
     place = locate(halves, at(halves, 19.5 + voxels, 15, 10))
     expected = 0.5 * (1 + erf(voxels * 2.5 / BORDER_ERROR_MM / 2**0.5))
     assert (place.region, place.side) == ("parietal", "right")
-    assert place.confidence == pytest.approx(expected, abs=0.03)
+    assert place.confidence == pytest.approx(NAMED_RIGHT * expected, abs=0.03)
     assert place.side_confidence == pytest.approx(expected, abs=0.03)
-    assert place.category_confidence == 1
+    assert place.category_confidence == NAMED_RIGHT
 
 
 def test_near_the_edge_of_the_map_only_what_it_says_counts(halves):
     place = locate(halves, at(halves, 5, 15, 21))
-    assert place.region == "frontal" and place.confidence == 1
+    assert place.region == "frontal" and place.confidence == NAMED_RIGHT
     assert locate(halves, at(halves, 5, 15, 30)) is None
     assert locate(halves, at(halves, 500, 15, 10)) is None
 

@@ -171,6 +171,14 @@ def test_a_subject_on_both_sides_is_refused(data, tmp_path, capsys):
     assert not (tmp_path / "out-work").exists() and not (tmp_path / "out").exists()
 
 
+def test_thresholds_need_a_microbleed(data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(train, "train_networks", lambda *arguments: pytest.fail("trained"))
+    write_set(tmp_path / "clean", ["sub-21"], seed=3, **(SMALL | {"bleeds": 0}))
+    message = refused(capsys, "train", "--data", data / "own", "--held-out", tmp_path / "clean", "--clean-scans", "-o",
+                      tmp_path / "out", *STEPS)
+    assert message.startswith("No held-out case shows a microbleed")
+
+
 @pytest.mark.usefixtures("no_training")
 def test_the_folder_one_is_in_has_a_name_too(data, tmp_path, capsys, monkeypatch):
     write_scan(tmp_path / "more", "sub-01_ses-9", drawn_scan(77))

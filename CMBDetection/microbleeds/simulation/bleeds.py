@@ -48,7 +48,7 @@ def draw_microbleeds(anatomy: Anatomy, vessels: tuple[Vessel, ...], count: int,
     Every subject has shares of the sites of its own (lobar, deep or mixed patterns), nearly half of the microbleeds lie
     3 to 10 mm beside another, some beside a vessel; none within 2.5 mm of another.
     """
-    places = _site_places(anatomy)
+    places = site_places(anatomy)
     names = [name for name in SITES if len(places[name])]
     pooled = np.array([SITES[name][1] for name in names])
     shares = rng.dirichlet(_SITE_CONCENTRATION * pooled / pooled.sum())
@@ -88,7 +88,7 @@ def draw_microbleed(centre_ras: np.ndarray, rng: np.random.Generator) -> Focus:
     return Focus(MICROBLEED, tuple(parts))
 
 
-def _site_places(anatomy: Anatomy) -> dict[str, np.ndarray]:
+def site_places(anatomy: Anatomy) -> dict[str, np.ndarray]:
     """Return the voxels (n, 3) RAS mm of each site; at 1 mm most of the cortex lies at one of its edges."""
     classes = anatomy.classes.data
     places = {}

@@ -59,7 +59,8 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     Raises
     ------
     InputError
-        If data cannot be used, parts share subjects, or a folder holds something else; before any training.
+        If data cannot be used, parts share subjects, no held-out case has a microbleed, or a folder holds something
+        else; before any training.
     """
     if (job.output / CARD).exists():
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
@@ -74,6 +75,9 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     cases = cases_of([*scans, *others], job.work, job.jobs, tell)
     cases, held_out = (cases[:len(scans)], cases[len(scans):]) if others else \
         hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
+    if not any(case.lesion_count for case in held_out):
+        raise InputError("No held-out case shows a microbleed inside the brain, so no threshold can be chosen; add "
+                         "subjects that have some, or name data sets with --held-out.")
     networks = train_networks(cases, settings, Place(job.work, job.device, tell))
     scored = score_cases(held_out, networks.detector, networks.student, job.device, tell)
     save_scores(scored, job.work / "held-out.json")
