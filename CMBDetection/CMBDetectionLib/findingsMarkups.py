@@ -18,6 +18,10 @@ OUTLINE_ROLE = "outline"
 LOG_ROLE = "reviewLog"
 _GRID_ATTRIBUTE = "CMBDetection.grid"
 """The grid of the volume for which the findings were made."""
+_STYLED_ATTRIBUTE = "CMBDetection.styled"
+"""Of a display node that has got our style."""
+_ASIDE_ATTRIBUTE = "CMBDetection.aside"
+"""Of a display node that is hidden because another review is open, and not by the user."""
 _GLYPH_SIZE_MM = 12.0
 """The rays begin at about a quarter of this from the center, outside all but the largest microbleeds."""
 _POINT_COLOR = (1.0, 0.8, 0.2)
@@ -42,10 +46,22 @@ def createFindingsNode(volumeNode):
         node.SetLocked(True)
         node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
         node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    node.CreateDefaultDisplayNodes()
-    _styleDisplay(node.GetDisplayNode())
+    ensureDisplay(node, _styleDisplay)
     placeBeside(node, volumeNode)
     return node
+
+
+def ensureDisplay(node, style):
+    """Give a node its display node, anew if somebody has deleted it; `style(displayNode)` is called once for each.
+
+    Slicer gives nodes one by itself, for instance when they come into the scene or a view.
+    """
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    displayNode = node.GetDisplayNode()
+    if not displayNode.GetAttribute(_STYLED_ATTRIBUTE):
+        displayNode.SetAttribute(_STYLED_ATTRIBUTE, "1")
+        style(displayNode)
 
 
 def _styleDisplay(displayNode):
@@ -68,6 +84,7 @@ def placeBeside(node, volumeNode):
 
 def showItems(node, items):
     """Make the points those of the review items, in their order; points that are right are left alone."""
+    ensureDisplay(node, _styleDisplay)
     wanted = [(item, _description(item)) for item in items]
     with slicer.util.NodeModify(node):
         if itemIds(node) != [item.id for item in items]:
@@ -99,6 +116,29 @@ def isOnGrid(node) -> bool:
     volumeNode, grid = node.GetNodeReference(VOLUME_ROLE), node.GetAttribute(_GRID_ATTRIBUTE)
     present = gridOf(volumeNode) if volumeNode is not None else None
     return grid is None or present is None or isSameGrid(json.loads(grid), present)
+
+
+def showOnly(node):
+    """Show rays and outlines of this findings node alone (None: of none).
+
+    Which ones are hidden only for that is kept with the scene: what the user has hidden himself stays hidden when its
+    turn comes.
+    """
+    for findings in findingsNodes():
+        for part in filter(None, (findings, findings.GetNodeReference(OUTLINE_ROLE))):
+            for index in range(part.GetNumberOfDisplayNodes()):
+                _putAside(part.GetNthDisplayNode(index), findings is not node)
+
+
+def _putAside(displayNode, aside):
+    if displayNode is None:
+        return
+    if aside and displayNode.GetVisibility():
+        displayNode.SetAttribute(_ASIDE_ATTRIBUTE, "1")
+        displayNode.SetVisibility(False)
+    elif not aside and displayNode.GetAttribute(_ASIDE_ATTRIBUTE):
+        displayNode.RemoveAttribute(_ASIDE_ATTRIBUTE)
+        displayNode.SetVisibility(True)
 
 
 def toggleVisibility(node):

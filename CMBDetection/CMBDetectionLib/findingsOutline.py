@@ -11,7 +11,7 @@ from microbleeds.volume import Volume
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, placeBeside
+from .findingsMarkups import OUTLINE_ROLE, VOLUME_ROLE, ensureDisplay, placeBeside
 from .volumeNodes import ijkToRas, removeWithOwn
 
 _NUMBER_TAG = "CMBDetection.number"
@@ -70,7 +70,7 @@ def _onGridOf(volumeNode, labels):
 def showRegions(findingsNode, regions):
     """Make the outlines those of a (k, j, i) array of numbers on the grid of the volume; former ones are removed."""
     volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
-    node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
+    node = _outlineNode(findingsNode)
     segmentation = slicer.vtkSegmentation()
     segmentation.SetConversionParameter(_GEOMETRY, node.GetSegmentation().GetConversionParameter(_GEOMETRY))
     image = _orientedImage(volumeNode, regions)
@@ -91,7 +91,7 @@ def showRegions(findingsNode, regions):
 def showRegion(findingsNode, number, voxels):
     """Make the outline of one number that of voxels (n, 3), indices (i, j, k) of the volume."""
     volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
-    node = findingsNode.GetNodeReference(OUTLINE_ROLE) or _createOutlineNode(findingsNode, volumeNode)
+    node = _outlineNode(findingsNode)
     segmentation = node.GetSegmentation()
     segmentId = segmentIdOf(findingsNode, number) or segmentation.AddEmptySegment()
     segment = segmentation.GetSegment(segmentId)
@@ -179,25 +179,32 @@ def _labelMapName() -> str:
     return slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 
-def _createOutlineNode(findingsNode, volumeNode):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{findingsNode.GetName()} outline")
-    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
+def _outlineNode(findingsNode):
+    """Return the segmentation of the outlines, made if there is none, with its display node."""
+    node = findingsNode.GetNodeReference(OUTLINE_ROLE)
+    if node is None:
+        volumeNode = findingsNode.GetNodeReference(VOLUME_ROLE)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", f"{findingsNode.GetName()} outline")
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+        node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
+        placeBeside(node, volumeNode)
+        findingsNode.SetNodeReferenceID(OUTLINE_ROLE, node.GetID())
+    ensureDisplay(node, _styleDisplay)
+    return node
+
+
+def _styleDisplay(display):
     display.SetVisibility2DFill(False)
     display.SetVisibility2DOutline(True)
     display.SetSliceIntersectionThickness(1)
-    placeBeside(node, volumeNode)
-    findingsNode.SetNodeReferenceID(OUTLINE_ROLE, node.GetID())
-    return node
 
 
 def colorOutlines(findingsNode, items):
     """Color each outline by the verdict of its item; hide those whose item is not shown."""
     node = findingsNode.GetNodeReference(OUTLINE_ROLE)
-    if node is None or node.GetDisplayNode() is None:
+    if node is None:
         return
+    ensureDisplay(node, _styleDisplay)
     verdicts, display = {item.id: item.verdict for item in items}, node.GetDisplayNode()
     for segmentId, segment in _segments(node).items():
         number = _number(segment)

@@ -171,8 +171,15 @@ class Panel(VTKObservationMixin):
         self.review.open(node.findings if node else None)
         if self.review.session is not shown:
             self.export.sessionChanged()
+        if node is not None:
+            self._showOnlyCurrent()
         self._offerReview()
         self._updateDetectButton()
+
+    def _showOnlyCurrent(self):
+        """Show rays and outlines of the review that is open alone: those of others lie on other scans."""
+        session = self.review.session
+        findingsMarkups.showOnly(session.node if session is not None else None)
 
     def _onVolumeChanged(self, gridIsOther):
         """Let the findings go with the volume; on another grid they are not its own until it is as it was."""
@@ -313,6 +320,7 @@ class Panel(VTKObservationMixin):
             raise
         if self._parameterNode.inputVolume is volume:
             self._take(session)
+        self._showOnlyCurrent()
         self._setMessage("\n".join([*warnings, *filter(None, [lost])]))
         if self.review.session is session and session.item(session.current) is None:
             session.show(0)

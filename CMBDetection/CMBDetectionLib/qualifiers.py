@@ -60,7 +60,7 @@ class Qualifiers:
         selectValue(ui.certaintyCombo, item.certainty if item else "")
         selectValue(ui.mimicCombo, item.mimic_kind if item else "")
         self._showRegion(item)
-        if not ui.commentEdit.hasFocus():
+        if not ui.commentEdit.hasFocus() and self._commented is None:
             ui.commentEdit.setText(item.comment if item else "")
 
     def _showRegion(self, item):

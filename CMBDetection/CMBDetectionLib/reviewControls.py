@@ -46,6 +46,10 @@ class ReviewControls(VTKObservationMixin):
         self._warned = None
         """Id and place of the finding that a new one would lie on."""
         self._entered = False
+        self._dragging = False
+        """Whether a point is being dragged in a view."""
+        self._staleCrosshair = None
+        """Where the crosshair was when the review was opened, perhaps in another scan."""
         self._toArrange = False
         self._left = None
         """Findings node and fingerprint of its outlines when the reader went to another module."""
@@ -121,9 +125,12 @@ class ReviewControls(VTKObservationMixin):
         return session
 
     def take(self, session):
-        """Show a review that was begun just now."""
-        if session is not self.session:
-            self._leaveSession()
+        """Show a review that was begun just now, or in which was detected once more."""
+        if session is self.session:
+            # what the reader is about to say in it goes on
+            self._arrangeViews()
+            return
+        self._leaveSession()
         self.session = session
         self._begin()
 
@@ -165,10 +172,15 @@ class ReviewControls(VTKObservationMixin):
     def _observeFindings(self):
         markups = slicer.vtkMRMLMarkupsNode
         self.removeObservers()
+        self._dragging = False
         if self.session is not None:
-            for event in (markups.PointAddedEvent, markups.PointRemovedEvent, markups.PointModifiedEvent,
-                          markups.PointEndInteractionEvent):
-                self.addObserver(self.session.node, event, self._onFindingsModified)
+            self._staleCrosshair = sliceViews.crosshairPosition()
+            for event, method in ((markups.PointAddedEvent, self._onFindingsModified),
+                                  (markups.PointRemovedEvent, self._onFindingsModified),
+                                  (markups.PointModifiedEvent, self._onPointModified),
+                                  (markups.PointStartInteractionEvent, self._onDragBegun),
+                                  (markups.PointEndInteractionEvent, self._onDragEnded)):
+                self.addObserver(self.session.node, event, method)
             self.addObserver(self.session.node, slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
                              self._onFindingsTransformed)
             findingsMarkups.followVolume(self.session.node)
@@ -186,6 +198,18 @@ class ReviewControls(VTKObservationMixin):
             readingViews.keepWindow(volume, self.session.modality)
 
     def _onFindingsModified(self, caller=None, event=None):
+        self.session.adopt()
+
+    def _onPointModified(self, caller=None, event=None):
+        """Take over a move by code at once, but a drag only where it ends: it modifies the point at every step."""
+        if not self._dragging:
+            self.session.adopt()
+
+    def _onDragBegun(self, caller=None, event=None):
+        self._dragging = True
+
+    def _onDragEnded(self, caller=None, event=None):
+        self._dragging = False
         self.session.adopt()
 
     def _onFindingsTransformed(self, caller=None, event=None):
@@ -297,6 +321,24 @@ class ReviewControls(VTKObservationMixin):
         if following is not None:
             self.showAndSelect(following)
 
+    def _showCurrent(self):
+        """Bring the slice views to the current item; if it has gone from the screen, go on to another one.
+
+        That is the next open one, otherwise the first. An item goes when it is removed, or when what was said about it
+        is taken back and its probability is below the threshold.
+        """
+        session, number = self.session, self.session.current
+        if session.item(number) is not None:
+            self._jump(number)
+            return
+        listed = self._listed()
+        following = self._nextOpen() or (listed[0].id if listed else None)
+        if following is not None:
+            self.showAndSelect(following)
+        if session.state.item(number) is not None:
+            self._say(_("Finding {number} is open again and below the threshold; a lower one shows it.").format(
+                number=number))
+
     def _nextOpen(self) -> int | None:
         """Return the next open item but the current one, round the table."""
         items, current = self._listed(), self.session.current
@@ -336,6 +378,7 @@ class ReviewControls(VTKObservationMixin):
 
     def _onResetClicked(self, checked=False):
         self.session.act(review_log.VERDICT, self.session.current, UNDECIDED)
+        self._showCurrent()
 
     def _judge(self, verdict):
         """Give the current item a verdict and go on to the next open one."""
@@ -363,8 +406,9 @@ class ReviewControls(VTKObservationMixin):
 
     def _onAddClicked(self, checked=False):
         """Add a microbleed where the reader points; where there is a finding already, only when asked twice."""
-        session, place = self.session, sliceViews.pointedAt()
+        session = self.session
         try:
+            place = self._pointedAt()
             close = session.near(place)
             if close is not None and self._warned != (close[1].id, place):
                 self._warned = (close[1].id, place)
@@ -379,15 +423,24 @@ class ReviewControls(VTKObservationMixin):
         self._say("")
         self._jump(session.current)
 
+    def _pointedAt(self):
+        """Return the world position (RAS mm) that the reader points at; ValueError if he does not in this scan."""
+        place = sliceViews.pointedAt(self._staleCrosshair)
+        if place is None:
+            raise ValueError(_("The crosshair was not placed in this scan yet; hold Shift and move the mouse to the "
+                               "place in a slice view."))
+        return place
+
     def _onRemoveClicked(self, checked=False):
         self.session.remove(self.session.current)
+        self._showCurrent()
 
     def _onMove(self):
         session = self.session
         if session.item(session.current) is None:
             return
         try:
-            session.move(session.current, sliceViews.pointedAt())
+            session.move(session.current, self._pointedAt())
         except ValueError as error:
             self._say(str(error))
             return
@@ -395,11 +448,11 @@ class ReviewControls(VTKObservationMixin):
 
     def _onUndoClicked(self, checked=False):
         self.session.undo()
-        self._jump(self.session.current)
+        self._showCurrent()
 
     def _onRedoClicked(self, checked=False):
         self.session.redo()
-        self._jump(self.session.current)
+        self._showCurrent()
 
     def _onReaderEdited(self):
         reviewSession.setReaderName(self.ui.readerEdit.text.strip())

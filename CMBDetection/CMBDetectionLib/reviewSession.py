@@ -346,6 +346,9 @@ class ReviewSession:
 
     def mirror(self):
         """Show the review in the scene."""
+        if self.node.GetScene() is None:
+            # deleted while the reader was about to say something
+            return
         self._mirroring = True
         try:
             findingsMarkups.showItems(self.node, self.items)
@@ -406,7 +409,8 @@ class ReviewSession:
         """Keep the review in the scene; return its text."""
         self._sidecar = replace(self._sidecar, current=self.current)
         text = sidecar_text(self._sidecar)
-        reviewStore.keepInScene(self.node, text)
+        if self.node.GetScene() is not None:
+            reviewStore.keepInScene(self.node, text)
         return text
 
     def save(self):

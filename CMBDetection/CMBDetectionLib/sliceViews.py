@@ -20,13 +20,24 @@ def showPosition(positionRas, volumeNode):
             sliceNode.SetFieldOfView(width * mmPerPixel, height * mmPerPixel, sliceNode.GetFieldOfView()[2])
 
 
-def pointedAt() -> tuple[float, float, float]:
-    """Return the world position (RAS mm) under the mouse, or of the crosshair if the mouse is in no slice view."""
-    node = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+def pointedAt(stale) -> tuple[float, float, float] | None:
+    """Return the world position (RAS mm) under the mouse, or of the crosshair if the mouse is in no slice view.
+
+    None if the crosshair is still at the position `stale`, where it was before anybody could mean something by it.
+    """
     position = [0.0, 0.0, 0.0]
-    if not node.GetCursorPositionRAS(position):
-        position = node.GetCrosshairRAS()
-    return tuple(position)
+    if _crosshair().GetCursorPositionRAS(position):
+        return tuple(position)
+    return crosshairPosition() if crosshairPosition() != stale else None
+
+
+def crosshairPosition() -> tuple[float, float, float]:
+    """Return the world position (RAS mm) of the crosshair; 0, 0, 0 if it was never placed."""
+    return tuple(_crosshair().GetCrosshairRAS())
+
+
+def _crosshair():
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
 
 
 def _showVolume(volumeNode):

@@ -88,6 +88,23 @@ class AddTest(PanelTestCase):
         self.assertEqual(len(self.items()), 3)
         self.assertEqual(self.panel.ui.messageLabel.text, "The crosshair is outside the volume.")
 
+    def test_notWhereTheCrosshairWasInAnotherScan(self):
+        self.pointAt(self.place(FOCUS))
+        self.detect(self.panel, makeVolume("other"))
+        for way in (self.panel.ui.addButton.click, lambda: self.panel.review.runCommand("move")):
+            way()
+            self.assertIn("not placed in this scan yet", self.panel.ui.messageLabel.text)
+            self.assertFalse(self.panel.ui.undoButton.isEnabled())
+            self.panel.ui.messageLabel.setText("")
+        self.pointAt(self.place(FOCUS, (0.5, 0.0, 0.0)))
+        self.panel.ui.addButton.click()
+        self.assertEqual(len(self.panel.review.session.items), 4)
+
+    def test_notAtTheOriginIfTheCrosshairWasNeverPlaced(self):
+        self.panel.ui.addButton.click()
+        self.assertEqual(len(self.items()), 3)
+        self.assertIn("not placed in this scan yet", self.panel.ui.messageLabel.text)
+
     def test_onlyWhatWasAddedCanBeRemovedAndAllIsUndone(self):
         self.panel.ui.findingsTable.selectRow(0)
         self.assertFalse(self.panel.ui.removeButton.isEnabled())
@@ -96,6 +113,7 @@ class AddTest(PanelTestCase):
         self.panel.ui.removeButton.click()
         self.assertEqual(sorted(self.items()), [1, 2, 3])
         self.assertFalse(self.panel.ui.removeButton.isEnabled())
+        self.assertEqual(self.panel.ui.findingsTable.currentRow(), 0, "it goes on to an open one")
         self.panel.ui.undoButton.click()
         self.assertEqual(verdicts(self.node), ["undecided"] * 3 + ["accepted"])
         self.panel.ui.undoButton.click()

@@ -72,6 +72,26 @@ class KeysTest(PanelTestCase):
         self.panel.ui.rejectButton.click()
         self.assertEqual([self.items()[number].comment for number in (1, 2, 3)], ["by a vein", "", ""])
 
+    def test_aCommentGoesOnWhileADetectionEnds(self):
+        self.press("A", "C")
+        keyboard.type_text("by a")
+        self.detect(self.panel, self.panel.ui.inputSelector.currentNode())
+        self.assertTrue(self.panel.ui.commentEdit.hasFocus())
+        keyboard.type_text(" vein")
+        self.press("Return")
+        self.assertEqual([self.items()[number].comment for number in (1, 2, 3)], ["by a vein", "", ""])
+        self.press("D")
+        self.assertEqual(self.items()[1].certainty, "definite", "it is still the one judged last")
+
+    def test_aCommentIsKeptThoughItsFindingsAreDeleted(self):
+        self.press("A", "C")
+        keyboard.type_text("by a vein")
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.assertEqual(slicer.util.getNodesByClass("vtkMRMLTextNode"), [])
+        self.panel.ui.resumeButton.click()
+        self.node = findingsNode()
+        self.assertEqual(self.items()[1].comment, "by a vein")
+
     def test_qualifiersBelongToTheFindingJustJudged(self):
         self.press("X", "1", "O", "A", "D")
         items = self.items()

@@ -147,6 +147,37 @@ class ReviewTest(PanelTestCase):
         self.panel.ui.redoButton.click()
         np.testing.assert_allclose(self.node.GetNthControlPointPosition(1), before + [2, 0, 0], atol=1e-6)
 
+    def test_aDragIsOneMove(self):
+        self.node.SetLocked(False)
+        self.node.SetNthControlPointLocked(1, False)
+        self.table.selectRow(1)
+        before = np.array(self.node.GetNthControlPointPosition(1))
+        view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+        interactor = view.interactor()
+        self.addCleanup(interactor.LeaveEvent)
+        x, y = (size // 2 for size in interactor.GetSize())
+
+        def mouseTo(*place):
+            interactor.SetEventInformation(*place, 0, 0, chr(0), 0, None)
+            interactor.MouseMoveEvent()
+            view.forceRender()
+
+        for place in ((x + 40, y + 40), (x + 1, y), (x, y)):
+            mouseTo(*place)
+        interactor.LeftButtonPressEvent()
+        for step in range(1, 8):
+            mouseTo(x + 3 * step, y)
+            self.assertFalse(self.panel.ui.undoButton.isEnabled(), "not yet")
+        interactor.LeftButtonReleaseEvent()
+        after = np.array(self.node.GetNthControlPointPosition(1))
+        self.assertGreater(np.linalg.norm(after - before), 1.0)
+        np.testing.assert_allclose(self.panel.review.session.item(2).position_ras, after, atol=1e-6)
+        self.panel.ui.undoButton.click()
+        np.testing.assert_allclose(self.node.GetNthControlPointPosition(1), before, atol=1e-6)
+        self.assertFalse(self.panel.ui.undoButton.isEnabled())
+        self.node.SetNthControlPointPosition(1, *(before + [2, 0, 0]))
+        self.assertTrue(self.panel.ui.undoButton.isEnabled(), "a move by code counts at once")
+
     def test_undoAndRedoShowTheirFinding(self):
         undo, redo = self.panel.ui.undoButton, self.panel.ui.redoButton
         self.assertFalse(undo.isEnabled() or redo.isEnabled())
@@ -218,6 +249,41 @@ class ThresholdTest(PanelTestCase):
         self.slider.value = 0.99
         self.assertEqual(column(self.panel, 0), ["1", "6"])
         self.assertEqual(self.panel.ui.summaryLabel.text, "2 findings: 1 accepted, 1 rejected, 0 open")
+
+    def checkOnScreen(self, number):
+        """Check that a finding is the one that the buttons and the views are on."""
+        self.assertEqual(self.panel.review.session.current, number)
+        table = self.panel.ui.findingsTable
+        self.assertEqual(table.item(table.currentRow(), 0).text(), str(number))
+        self.assertTrue(self.panel.ui.acceptButton.isEnabled())
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        self.assertAlmostEqual(sliceNode.GetSliceToRAS().GetElement(2, 3),
+                               findingsMarkups.worldPositions(self.node)[number][2], 3)
+
+    def rejectAnImprobableOne(self):
+        self.slider.value = 0.41
+        self.panel.ui.findingsTable.selectRow(5)
+        self.panel.ui.rejectButton.click()
+        self.slider.value = 0.5
+
+    def test_whatGoesBelowTheThresholdLeavesAnotherFindingOnScreen(self):
+        self.rejectAnImprobableOne()
+        self.panel.ui.undoButton.click()
+        self.assertEqual(column(self.panel, 0), ["1", "2", "3"])
+        self.checkOnScreen(1)
+        self.assertIn("Finding 6 is open again and below the threshold", self.panel.ui.messageLabel.text)
+        self.panel.ui.redoButton.click()
+        self.checkOnScreen(6)
+        self.panel.ui.resetButton.click()
+        self.checkOnScreen(1)
+
+    def test_thatIsAJudgedOneIfNoneIsOpen(self):
+        self.panel.ui.findingsTable.selectRow(0)
+        for _finding in range(3):
+            self.panel.ui.acceptButton.click()
+        self.rejectAnImprobableOne()
+        self.panel.ui.undoButton.click()
+        self.checkOnScreen(1)
 
     def test_searchForMissesShowsTheNextRing(self):
         self.panel.ui.findingsTable.selectRow(0)

@@ -258,5 +258,111 @@ class TransformTest(PanelTestCase):
         self.checkUnder(node, spline.TransformPoint)
 
 
+class DisplayTest(PanelTestCase):
+    """Rays and outlines in the views, of several reviews in one scene."""
+
+    def setUp(self):
+        super().setUp()
+        self.panel = self.makePanel("improbable")
+        for name in ("first", "second"):
+            self.detect(self.panel, makeVolume(name))
+
+    def select(self, name):
+        self.panel.ui.inputSelector.setCurrentNode(slicer.util.getNode(name) if name else None)
+
+    def findings(self, name):
+        return findingsMarkups.findingsNodeOf(slicer.util.getNode(name))
+
+    def outline(self, name):
+        return self.findings(name).GetNodeReference(findingsMarkups.OUTLINE_ROLE)
+
+    def shown(self):
+        """Return the names of what is visible."""
+        nodes = [node for findings in findingsMarkups.findingsNodes()
+                 for node in (findings, findings.GetNodeReference(findingsMarkups.OUTLINE_ROLE))]
+        return [node.GetName() for node in nodes if node.GetDisplayVisibility()]
+
+    def both(self, name):
+        return [f"{name} microbleeds", f"{name} microbleeds outline"]
+
+    def test_onlyTheReviewThatIsOpenIsShown(self):
+        self.assertEqual(self.shown(), self.both("second"))
+        self.select("first")
+        self.assertEqual(self.shown(), self.both("first"))
+        self.panel.ui.findingsSelector.setCurrentNode(self.findings("second"))
+        self.assertEqual(self.shown(), self.both("second"))
+        makeVolume("third")
+        self.select("third")
+        self.assertEqual(self.shown(), [], "it has no review")
+        self.select("first")
+        self.assertEqual(self.shown(), self.both("first"))
+
+    def test_aDetectionThatEndsForAnotherVolumeShowsNothingOfIt(self):
+        makeVolume("third")
+        self.select("third")
+        self.panel.ui.detectButton.click()
+        self.select("first")
+        self.waitForEnd(self.panel)
+        self.assertIsNotNone(self.findings("third"))
+        self.assertEqual(self.shown(), self.both("first"))
+
+    def test_whatTheUserHasHiddenStaysHidden(self):
+        self.panel.review.runCommand("outline")
+        self.select("first")
+        self.outline("first").SetDisplayVisibility(False)
+        self.select("second")
+        self.assertEqual(self.shown(), [])
+        self.select("first")
+        self.assertEqual(self.shown(), ["first microbleeds"])
+        self.select("second")
+        self.panel.review.runCommand("outline")
+        self.assertEqual(self.shown(), self.both("second"))
+
+    def test_aSavedSceneComesBackAsItWas(self):
+        self.select("first")
+        self.panel.review.runCommand("outline")
+        self.select("second")
+        path = str(Path(self.folder.name) / "scene.mrb")
+        slicer.util.saveScene(path)
+        slicer.mrmlScene.Clear(False)
+        slicer.util.loadScene(path)
+        self.assertEqual(self.shown(), self.both("second"))
+        self.select("first")
+        self.assertEqual(self.shown(), [], "hidden by the user before")
+        self.select("second")
+        self.assertEqual(self.shown(), self.both("second"))
+
+    def test_aPanelThatIsClosedLeavesTheViewsAsTheyAre(self):
+        self.panel.cleanup()
+        self.assertEqual(self.shown(), self.both("second"))
+        self.makePanel()
+        self.assertEqual(self.shown(), self.both("second"))
+
+    def deleteDisplays(self, name):
+        for node in (self.findings(name), self.outline(name)):
+            slicer.mrmlScene.RemoveNode(node.GetDisplayNode())
+            self.assertIsNone(node.GetDisplayNode())
+
+    def checkDisplays(self, name):
+        self.assertEqual(self.shown(), self.both(name))
+        self.assertEqual(self.findings(name).GetDisplayNode().GetGlyphTypeAsString(), "StarBurst2D")
+        outline, display = self.outline(name), self.outline(name).GetDisplayNode()
+        self.assertFalse(display.GetVisibility2DFill())
+        segmentIds = outline.GetSegmentation().GetSegmentIDs()
+        self.assertEqual(sum(map(bool, map(display.GetSegmentVisibility, segmentIds))), 3, "of 15")
+
+    def test_deletedDisplayNodesAreMadeAnew(self):
+        self.deleteDisplays("second")
+        self.detect(self.panel, slicer.util.getNode("second"))
+        self.checkDisplays("second")
+        self.deleteDisplays("second")
+        self.panel.ui.acceptButton.click()
+        self.checkDisplays("second")
+        self.deleteDisplays("first")
+        self.findings("first").CreateDefaultDisplayNodes()
+        self.select("first")
+        self.checkDisplays("first")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -22,7 +22,7 @@ FINDING_VOXELS = ((5, 6, 4), (12, 9, 6), (20, 14, 8))
 THRESHOLD = 0.5
 PLACES = (("parietal", "right", 0.93), ("thalamus", "left", 0.41))
 """Region, side and confidence of the first findings in the scenario "regions"; the others have none."""
-FRONTAL, MAPPED_PLANES = 9, 11
+FRONTAL, MAPPED_PLANES = 9, 9
 IMPROBABLE_VOXELS = tuple((i, j, k) for k in (2, 9) for j in (3, 16) for i in (3, 10, 17))
 """Those of candidates below the threshold, in the scenario "improbable"."""
 
