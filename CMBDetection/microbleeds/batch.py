@@ -201,10 +201,9 @@ def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter) -> None:
 
 def _refuse_reviewed(stem: str, folder: Path) -> None:
     """Keep a reader's work: the label map beside a review is the reader's, under the name of a detection's."""
-    from .review_files import FILE_NAME
+    from .review_files import review_in
 
-    review = folder / FILE_NAME.format(stem)
-    if review.exists():
+    if review := review_in(folder, stem):
         raise InputError(f"{review} is a reader's review, whose label map would be lost; choose another folder.")
 
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-STYLES = ("bar", "json", "none")
-"""Ways to tell progress; the first is the usual one."""
 BAR_WIDTH = 24
 _NOT_SHOWN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Line ends and other orders to a terminal, marks that turn the text around, and halves of characters."""
@@ -147,9 +145,14 @@ class Bar(Plain):
             self._drawn = False
 
 
+_REPORTERS = {"bar": Bar, "json": JsonLines, "none": Plain}
+STYLES = tuple(_REPORTERS)
+"""Ways to tell progress; the first is the usual one."""
+
+
 def make_reporter(kind: str) -> Reporter:
     """Return the reporter of one of the `STYLES`."""
-    return dict(zip(STYLES, (Bar, JsonLines, Plain), strict=True))[kind]()
+    return _REPORTERS[kind]()
 
 
 def _name(image: str) -> str:

@@ -63,9 +63,8 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
         If the model folder is missing, damaged or not what its card says.
     """
     network = bundled_network(MODEL, device)
-    canonical = to_canonical(volume)
-    image = to_working_grid(np.nan_to_num(canonical.data.astype(np.float32), posinf=0, neginf=0), canonical.spacing)
-    inside = to_working_grid(to_canonical(brain).data.astype(np.float32), canonical.spacing) >= 0.5
+    canonical, image, share = on_working_grid(volume, brain)
+    inside = share >= 0.5
     if not inside.any():
         return None, 0.0
     regions, certainty = predict_regions(network, image, inside, device)
@@ -73,6 +72,17 @@ def find_regions(volume: Volume, brain: Volume, device: str = "cpu") -> tuple[Vo
                 for axis in _ONE_WAY_AXES)
     margin = certainty - max(_certainty(logits) for logits, _, _ in mirrored)
     return Volume(regions, map_affine(canonical, regions.shape)) if margin >= LEAST_MARGIN else None, margin
+
+
+def on_working_grid(volume: Volume, brain: Volume) -> tuple[Volume, np.ndarray, np.ndarray]:
+    """Return a scan in canonical orientation, and its intensities and shares of its mask on the working grid.
+
+    Both are (i, j, k) float32; what is not finite counts as 0.
+    """
+    canonical = to_canonical(volume)
+    image, share = (to_working_grid(np.nan_to_num(data.astype(np.float32), posinf=0, neginf=0), canonical.spacing)
+                    for data in (canonical.data, to_canonical(brain).data))
+    return canonical, image, share
 
 
 def network_input(image: torch.Tensor, brain: torch.Tensor) -> torch.Tensor:

@@ -87,6 +87,12 @@ class Review:
     findings: tuple[ReviewedFinding, ...]
 
 
+def review_in(folder: Path, stem: str) -> Path | None:
+    """Return the review of a scan that lies in a folder of results, whose label map may then be the reader's."""
+    review = folder / FILE_NAME.format(stem)
+    return review if review.exists() else None
+
+
 def write_review(path: Path, review: Review) -> None:
     """Write a review, atomically.
 

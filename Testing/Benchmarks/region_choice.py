@@ -21,8 +21,9 @@ import torch
 from benchmark_tools import markdown_table
 from microbleeds import region_lookup, region_map
 from microbleeds.brain_mask import brain_mask
-from microbleeds.coarse_network import bundled_network, to_working_grid
-from microbleeds.geometry import ras_to_voxel, to_canonical
+from microbleeds.coarse_network import bundled_network
+from microbleeds.evaluation.reliability import expected_calibration_error, reliability
+from microbleeds.geometry import ras_to_voxel
 from microbleeds.read_write import read_scan
 from microbleeds.region_lookup import locate
 from microbleeds.regions import REGIONS, category_of
@@ -37,7 +38,6 @@ POINTS = 300
 RAISES = (0.0, 1.0)
 BORDER_ERRORS_MM = (2.0, 2.5, 3.0, 3.5)
 NAMED_RIGHT = region_lookup.NAMED_RIGHT
-_BINS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.01)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +72,12 @@ def named_points(image: Path, labels: Path, seed: int) -> Named:
     head = drawn_anatomy(drawn, labels)
     points, true = draw_points(head, np.random.default_rng(seed))
     volume = read_scan(image).volume
-    canonical, brain = to_canonical(volume), to_canonical(brain_mask(volume))
-    working, inside = (to_working_grid(np.nan_to_num(data.astype(np.float32)), canonical.spacing)
-                       for data in (canonical.data, brain.data))
+    canonical, working, share = region_map.on_working_grid(volume, brain_mask(volume))
     network = bundled_network(region_map.MODEL)
     said = {}
     for raised in RAISES:
         region_map.RAISED = dict.fromkeys(region_map.RAISED, raised)
-        data, _ = region_map.predict_regions(network, working, inside >= 0.5)
+        data, _ = region_map.predict_regions(network, working, share >= 0.5)
         regions = Volume(data, region_map.map_affine(canonical, data.shape))
         for error_mm in BORDER_ERRORS_MM:
             region_lookup.BORDER_ERROR_MM = error_mm
@@ -119,16 +117,10 @@ def table(scans: Sequence[Named]) -> str:
             own = np.ones(len(heads), bool) if head == "all" else heads == head
             row += [f"{right[what][own].mean():.3f}" for what in ("region", "category")]
         for column, what in enumerate(("region", "category"), 1):
-            row += [f"{calibration_error(times * said[:, column], right[what]):.3f}" for times in (1.0, NAMED_RIGHT)]
+            row += [f"{expected_calibration_error(reliability(times * said[:, column], right[what])):.3f}"
+                    for times in (1.0, NAMED_RIGHT)]
         rows.append(row)
     return markdown_table(header, rows)
-
-
-def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error of confidences (n,)."""
-    bins = np.digitize(confidence, _BINS)
-    return float(sum((bins == number).mean() * abs(confidence[bins == number].mean() - right[bins == number].mean())
-                     for number in np.unique(bins)))
 
 
 def _said(regions: Volume, point: np.ndarray) -> tuple[float, float, float]:

@@ -44,6 +44,14 @@ class ResumeTest(PanelTestCase):
         panel.ui.rejectButton.click()
         return volume
 
+    def reviewInSavedScene(self):
+        """Review and save the scene; return the panel and the scene's path."""
+        panel = self.makePanel()
+        self.review(panel)
+        scene = str(Path(self.folder.name) / "scene.mrml")
+        slicer.util.saveScene(scene)
+        return panel, scene
+
     def openAgain(self, image=None):
         """Empty the scene, as a new start of Slicer; return a new panel on the image."""
         slicer.mrmlScene.Clear(False)
@@ -253,10 +261,7 @@ class ResumeTest(PanelTestCase):
         self.assertEqual([finding.verdict for finding in read_review(self.sidecar).findings][2], "accepted")
 
     def test_anOlderSceneTakesNothingBack(self):
-        panel = self.makePanel()
-        self.review(panel)
-        scene = str(Path(self.folder.name) / "scene.mrml")
-        slicer.util.saveScene(scene)
+        panel, scene = self.reviewInSavedScene()
         panel.ui.acceptButton.click()
         panel.review.session.takeEvents([Event("", "", review_log.OUTLINED, 1, review_log.outline_value(
             np.zeros((0, 3), int), np.array([[5, 6, 4]]), 1.0))])
@@ -273,10 +278,7 @@ class ResumeTest(PanelTestCase):
                          ["accepted", "rejected", "undecided"])
 
     def test_aSceneWithoutTheFilesOfItsOutlinesTakesThemFromTheReview(self):
-        panel = self.makePanel()
-        self.review(panel)
-        scene = str(Path(self.folder.name) / "scene.mrml")
-        slicer.util.saveScene(scene)
+        panel, scene = self.reviewInSavedScene()
         slicer.mrmlScene.Clear(False)
         for path in Path(self.folder.name).rglob("*.seg.nrrd"):
             path.unlink()
@@ -287,10 +289,7 @@ class ResumeTest(PanelTestCase):
         self.assertEqual(np.unique(labels.data).tolist(), [0, 1, 2, 3])
 
     def test_aSceneThatSaysSomethingElseIsAReviewOfItsOwn(self):
-        panel = self.makePanel()
-        self.review(panel)
-        scene = str(Path(self.folder.name) / "scene.mrml")
-        slicer.util.saveScene(scene)
+        panel, scene = self.reviewInSavedScene()
         panel.ui.undoButton.click()
         other = self.sidecar.read_bytes()
         self.sidecar.write_text(json.dumps({**json.loads(other), "log": [

@@ -9,7 +9,7 @@ from typing import Any
 from ..batch import Job
 from ..model_folders import CARD
 from ..resources import resource_path
-from ..review_files import FILE_NAME
+from ..review_files import review_in
 from .inputs import CohortScan
 from .records import DONE, FAILED, RESULT_FILES, Record, are_unchanged, read_record
 
@@ -99,7 +99,7 @@ def fingerprint_of(scan: CohortScan, wanted: dict[str, Any]) -> dict[str, Any]:
 
 def is_reviewed(scan: CohortScan, folder: Path) -> bool:
     """Whether a review lies among the results, whose label map may then be the reader's."""
-    return (folder / scan.folder / FILE_NAME.format(scan.stem)).exists()
+    return review_in(folder / scan.folder, scan.stem) is not None
 
 
 def _reason(scan: CohortScan, folder: Path, record: Record | None, wanted: dict[str, Any]) -> str:

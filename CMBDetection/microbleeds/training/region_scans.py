@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from ..brain_mask import brain_mask
-from ..coarse_network import to_working_grid
-from ..geometry import ras_to_voxel, to_canonical, voxel_to_ras
+from ..geometry import ras_to_voxel, voxel_to_ras
 from ..read_write import read_scan
 from ..region_lookup import ON_THE_RIGHT
-from ..region_map import PARTS, map_affine
+from ..region_map import PARTS, map_affine, on_working_grid
 from ..simulation.anatomy import Anatomy, read_anatomy
 from ..simulation.deformation import Deformation, deform
 from ..simulation.region_rules import region_map
@@ -67,10 +66,7 @@ def _kept(path: Path, image: Path, labels: Path) -> RegionScan:
 
 def region_scan(volume: Volume, head: Anatomy) -> RegionScan:
     """Return a scan (raw intensities) of a head, in the same RAS mm, with the mask that a detection makes."""
-    canonical = to_canonical(volume)
-    brain = to_canonical(brain_mask(volume))
-    image, share = (to_working_grid(np.nan_to_num(data.astype(np.float32)), canonical.spacing)
-                    for data in (canonical.data, brain.data))
+    canonical, image, share = on_working_grid(volume, brain_mask(volume))
     regions, right = region_map(head)
     codes = regions + np.where(regions > 0, ON_THE_RIGHT * right, 0).astype(np.uint8)
     fine = np.zeros([2 * side for side in image.shape], np.uint8)
