@@ -7,6 +7,7 @@ import numpy as np
 from scipy import ndimage
 from torch import nn
 
+from .calibration import logit
 from .components import label_components, region_voxels
 from .geometry import voxel_to_ras
 from .settings import CandidateSettings
@@ -15,8 +16,13 @@ from .tiling import probability_map
 
 _PEAK_DISTANCE_MM = 2.0
 """Peaks nearer to each other belong to one lesion."""
-_PROMINENCE = 0.05
-"""How far the map must fall between two peaks, so that noise does not split a lesion."""
+_PROMINENCE = 0.3
+"""How far the log-odds must fall between two peaks, so that noise does not split a lesion. Between two lesions of .98
+the map may fall to .95 only, which as a probability is hardly a fall. On 27 held-out simulated scans this brought 2
+points of TPR at 1 to 8 false positives per scan over a fall of .05 in probability; .1 to .2 and .5 to 1.2 brought less.
+"""
+_SUREST = 0.9999
+"""Higher probabilities are not told apart: their log-odds depend on rounding."""
 _NEIGHBOURS = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if i or j or k])
 
 
@@ -121,7 +127,7 @@ def _watershed(voxels: np.ndarray, probability: np.ndarray, spacing_mm: np.ndarr
     A voxel joins the highest basin that it touches. Where basins meet, the lower one is swallowed unless it rises
     `_PROMINENCE` above the meeting point and its peak is far enough away.
     """
-    values = probability[tuple(voxels.T)]
+    values = logit(np.minimum(probability[tuple(voxels.T)], _SUREST))
     places = {tuple(voxel): n for n, voxel in enumerate(voxels.tolist())}
     parent, basin = [], np.full(len(voxels), -1)
     peaks: list[int] = []

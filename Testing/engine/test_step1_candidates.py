@@ -67,6 +67,20 @@ def test_one_lesion_with_noise_stays_one():
     assert len(cut_into_regions(plateau, MM, 0.3)) == 1
 
 
+def test_sure_lesions_are_separate_though_the_map_hardly_falls_between_them():
+    map_ = np.maximum(hills((40, 16, 16), [(12, 8, 8), (20, 8, 8)], [0.99, 0.98], 3.0), 0)
+    map_[10:23, 7:10, 7:10] = np.maximum(map_[10:23, 7:10, 7:10], 0.95)
+    first, second = cut_into_regions(map_, MM, 0.2)
+    assert sorted(round(float(map_[tuple(region.T)].max()), 3) for region in (first, second)) == [0.98, 0.99]
+
+
+def test_what_is_surer_than_can_be_told_is_one():
+    ripples = 1 - 1e-6 * np.random.default_rng(0).uniform(1, 50, (20, 8, 8)).astype(np.float32)
+    map_ = np.pad(ripples, 4)
+    assert map_.max() == map_[4:-4, 4:-4, 4:-4].max() > 0.99999
+    assert len(cut_into_regions(map_, MM, 0.2)) == 1
+
+
 def test_three_in_a_row_are_three():
     map_ = hills((30, 12, 12), [(6, 6, 6), (11, 6, 6), (16, 6, 6)], [0.8, 0.9, 0.85])
     assert len(cut_into_regions(map_, MM, 0.02)) == 3
