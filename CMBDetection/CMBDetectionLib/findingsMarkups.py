@@ -9,7 +9,7 @@ import slicer
 import vtk
 from microbleeds.review_files import REJECTED
 
-from .volumeNodes import gridOf, isSameGrid, removeWithOwn
+from .volumeNodes import gridOf, isSameGrid, removeWithOwn, worldRas
 
 FINDINGS_ATTRIBUTE = "CMBDetection.findings"
 """Marks a node as ours."""
@@ -194,6 +194,13 @@ def worldPositions(node) -> dict[int, tuple[float, float, float]]:
 def isMoved(node, index, item) -> bool:
     """Whether a point is elsewhere than its item."""
     return _distance(ownPosition(node, index), item.position_ras) > _MOVED_MM
+
+
+def isHardened(node, index, item) -> bool:
+    """Whether a point is where the transform of the volume shows its item: it was hardened into the point."""
+    volumeNode = node.GetNodeReference(VOLUME_ROLE)
+    return volumeNode is not None and \
+        _distance(ownPosition(node, index), worldRas(volumeNode, item.position_ras)) <= _MOVED_MM
 
 
 def findingsNodes() -> list:

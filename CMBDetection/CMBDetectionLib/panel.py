@@ -157,6 +157,7 @@ class Panel(VTKObservationMixin):
     def _updateWidgets(self):
         node = self._parameterNode
         self._volumeWatch.watch(node.inputVolume if node else None)
+        self.review.scanChosen(node.inputVolume if node else None)
         self._updating = True
         try:
             self.ui.inputSelector.setCurrentNode(node.inputVolume if node else None)

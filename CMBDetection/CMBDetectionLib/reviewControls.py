@@ -48,8 +48,9 @@ class ReviewControls(VTKObservationMixin):
         self._entered = False
         self._dragging = False
         """Whether a point is being dragged in a view."""
-        self._staleCrosshair = None
-        """Where the crosshair was when the review was opened, perhaps in another scan."""
+        self._scan = None
+        self._staleCrosshair = sliceViews.NEVER_PLACED
+        """Where the crosshair was when the scan before this one was left."""
         self._toArrange = False
         self._left = None
         """Findings node and fingerprint of its outlines when the reader went to another module."""
@@ -94,6 +95,13 @@ class ReviewControls(VTKObservationMixin):
         ui.resetKeysButton.connect("clicked(bool)", self._onResetKeysClicked)
 
     # The review that is shown
+
+    def scanChosen(self, volumeNode):
+        """Read this scan from now on (None: none); where the crosshair is in the one before says nothing of it."""
+        if volumeNode is not self._scan:
+            if self._scan is not None:
+                self._staleCrosshair = sliceViews.crosshairPosition()
+            self._scan = volumeNode
 
     def open(self, node):
         """Show the review of a findings node (None: nothing)."""
@@ -174,7 +182,6 @@ class ReviewControls(VTKObservationMixin):
         self.removeObservers()
         self._dragging = False
         if self.session is not None:
-            self._staleCrosshair = sliceViews.crosshairPosition()
             for event, method in ((markups.PointAddedEvent, self._onFindingsModified),
                                   (markups.PointRemovedEvent, self._onFindingsModified),
                                   (markups.PointModifiedEvent, self._onPointModified),
@@ -198,19 +205,27 @@ class ReviewControls(VTKObservationMixin):
             readingViews.keepWindow(volume, self.session.modality)
 
     def _onFindingsModified(self, caller=None, event=None):
-        self.session.adopt()
+        self._adopt()
+
+    def _adopt(self):
+        """Take over what was done to the points elsewhere; if it has taken the current item away, go on to another."""
+        session = self.session
+        wasThere = session.item(session.current) is not None
+        session.adopt()
+        if wasThere:
+            self._leaveGone()
 
     def _onPointModified(self, caller=None, event=None):
         """Take over a move by code at once, but a drag only where it ends: it modifies the point at every step."""
         if not self._dragging:
-            self.session.adopt()
+            self._adopt()
 
     def _onDragBegun(self, caller=None, event=None):
         self._dragging = True
 
     def _onDragEnded(self, caller=None, event=None):
         self._dragging = False
-        self.session.adopt()
+        self._adopt()
 
     def _onFindingsTransformed(self, caller=None, event=None):
         findingsMarkups.followVolume(self.session.node)
@@ -234,8 +249,11 @@ class ReviewControls(VTKObservationMixin):
         """Return the items that the table lists, in its order."""
         if self.session is None:
             return []
-        listing = findingsOrder.Listing(selectedValue(self.ui.orderCombo), *map(selectedValue, self._filters()))
-        return findingsOrder.listed(self.session.items, self.session.places(), self.session.volumeNode, listing)
+        return self._ordered(self.session.items, *map(selectedValue, self._filters()))
+
+    def _ordered(self, items, *filters):
+        listing = findingsOrder.Listing(selectedValue(self.ui.orderCombo), *filters)
+        return findingsOrder.listed(items, self.session.places(), self.session.volumeNode, listing)
 
     def _filters(self):
         ui = self.ui
@@ -322,29 +340,38 @@ class ReviewControls(VTKObservationMixin):
             self.showAndSelect(following)
 
     def _showCurrent(self):
-        """Bring the slice views to the current item; if it has gone from the screen, go on to another one.
+        """Bring the slice views to the current item, or if it has gone from the screen to another one.
 
-        That is the next open one, otherwise the first. An item goes when it is removed, or when what was said about it
-        is taken back and its probability is below the threshold.
+        It goes when it is removed, or when what was said about it is taken back and its probability is below the
+        threshold.
         """
         session, number = self.session, self.session.current
         if session.item(number) is not None:
             self._jump(number)
             return
-        listed = self._listed()
-        following = self._nextOpen() or (listed[0].id if listed else None)
-        if following is not None:
-            self.showAndSelect(following)
+        self._leaveGone()
         if session.state.item(number) is not None:
             self._say(_("Finding {number} is open again and below the threshold; a lower one shows it.").format(
                 number=number))
 
+    def _leaveGone(self):
+        """If the current item has gone from the screen, go on to the next open one, otherwise to the first."""
+        session, listed = self.session, self._listed()
+        if session.item(session.current) is None and listed:
+            self.showAndSelect(self._nextOpen() or listed[0].id)
+
     def _nextOpen(self) -> int | None:
-        """Return the next open item but the current one, round the table."""
-        items, current = self._listed(), self.session.current
-        start = next((index + 1 for index, item in enumerate(items) if item.id == current), 0)
-        return next((item.id for item in items[start:] + items[:start]
-                     if item.verdict == UNDECIDED and item.id != current), None)
+        """Return the next open item but the current one, round the table.
+
+        A current item that the table does not list has its place in the order nevertheless.
+        """
+        current = self.session.current
+        order = [item.id for item in self._ordered(self.session.state.items)]
+        start = order.index(current) if current in order else 0
+        # from the current one on, then round
+        rank = {number: (index - start) % len(order) for index, number in enumerate(order)}
+        following = [item.id for item in self._listed() if item.verdict == UNDECIDED and item.id != current]
+        return min(following, key=rank.__getitem__, default=None)
 
     def _step(self, direction):
         """Show the next or previous item, judged or not, round the table."""
@@ -357,6 +384,7 @@ class ReviewControls(VTKObservationMixin):
     def _onThresholdChanged(self, value):
         if self.session is not None:
             self.session.setThreshold(value)
+            self._leaveGone()
 
     def _searchForMisses(self):
         """Show the next ring of improbable candidates, and the first of them."""
@@ -397,7 +425,9 @@ class ReviewControls(VTKObservationMixin):
             return
         filtered = session.undecidedCount
         if filtered and len(self._listed()) < len(session.items):
-            self._say(_("{count} open findings are not in the list, because of its filters.").format(count=filtered))
+            text = _("1 open finding is not in the list, because of its filters.") if filtered == 1 else \
+                _("{count} open findings are not in the list, because of its filters.")
+            self._say(text.format(count=filtered))
         elif not filtered and session.nextRing() is not None:
             self._say(_("All on screen are judged. {key} shows the next less probable ones.").format(
                 key=self._keyMap.key("misses") or _("A lower threshold")))

@@ -9,6 +9,7 @@ import numpy as np
 import qt
 from microbleeds import review_log
 from microbleeds.components import equivalent_diameter_mm
+from microbleeds.errors import InputError
 from microbleeds.geometry import voxel_to_ras
 from microbleeds.point_regions import focus_voxel, grow_region, voxels_within
 from microbleeds.read_write import files_sha256, write_text
@@ -133,8 +134,8 @@ class ReviewSession:
         self._become(replace(self._sidecar, events=events, reader=reader), state)
 
     def places(self) -> dict:
-        """Return where the items on screen lie, by id: `microbleeds.regions.Place`, None where that is not known."""
-        return {item.id: place_of(self.state, item) for item in self.items}
+        """Return where all items lie, by id: `microbleeds.regions.Place`, None where that is not known."""
+        return {item.id: place_of(self.state, item) for item in self.state.items}
 
     @property
     def image(self) -> tuple[str, str]:
@@ -364,7 +365,12 @@ class ReviewSession:
         """
         if self._mirroring:
             return
-        kept = reviewStore.fromScene(self.node)
+        try:
+            kept = reviewStore.fromScene(self.node)
+        except InputError:
+            # deleted or overwritten elsewhere in Slicer, which says nothing about the review
+            self._keep()
+            kept = self._sidecar
         if (kept.events, kept.threshold) != (self._sidecar.events, self._sidecar.threshold):
             # another panel has changed the review
             self._sidecar, self.state = kept, replay(kept.events)
@@ -373,8 +379,8 @@ class ReviewSession:
         there = findingsMarkups.itemIds(self.node)
         moved = [item for item in self.items if item.id in there
                  and findingsMarkups.isMoved(self.node, there.index(item.id), item)]
-        if len(moved) > 1:
-            # all at once is no reader's doing: they were hardened, or dragged as a whole
+        if len(moved) > 1 or any(findingsMarkups.isHardened(self.node, there.index(item.id), item) for item in moved):
+            # no reader's doing: they were hardened, or dragged as a whole
             self.mirror()
             return
         actions = []
@@ -473,9 +479,20 @@ def _voxels(regions, number) -> np.ndarray:
 def open_(node, onChanged):
     """Return the session of a findings node of the scene, and whether its file says more than the scene.
 
-    Then the scene was saved before the last verdicts, and the review is as in the file.
+    Then the scene was saved before the last verdicts, or has lost its review, which is as in the file.
+
+    Raises
+    ------
+    InputError
+        If the scene has lost its review, and there is no file.
     """
-    inScene = reviewStore.fromScene(node)
+    try:
+        inScene = reviewStore.fromScene(node)
+    except InputError:
+        kept = reviewStore.find(node.GetNodeReference(findingsMarkups.VOLUME_ROLE))
+        if kept.sidecar is None:
+            raise
+        return _asInFile(node, kept, onChanged), True
     kept = reviewStore.ofScene(node.GetNodeReference(findingsMarkups.VOLUME_ROLE), inScene)
     if kept.sidecar is None or reviewStore.goesOnFrom(inScene, kept.sidecar):
         session = ReviewSession(node, inScene, kept.place, onChanged)
@@ -488,9 +505,13 @@ def open_(node, onChanged):
             session.showRegions(regions)
         session.mirror()
         return session, False
+    return _asInFile(node, kept, onChanged), True
+
+
+def _asInFile(node, kept, onChanged):
     session = ReviewSession(node, kept.sidecar, kept.place, onChanged)
     _showKept(session, _keptRegions(session.volumeNode, kept))
-    return session, True
+    return session
 
 
 def begin(volumeNode, onChanged):

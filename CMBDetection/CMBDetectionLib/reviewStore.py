@@ -11,6 +11,7 @@ from microbleeds.errors import InputError
 from microbleeds.review_files import FILE_NAME
 from microbleeds.review_log import DETECTED, SKIPPED
 from microbleeds.review_sidecar import Sidecar, read_sidecar, sidecar_from_json, sidecar_places
+from slicer.i18n import tr as _
 
 from .findingsMarkups import LOG_ROLE, VOLUME_ROLE, findingsNodes
 from .volumeNodes import digestOf, imageFileOf
@@ -120,6 +121,9 @@ def fromScene(node):
         content = json.loads(textNode.GetText()) if textNode is not None else None
     except ValueError:
         content = None
+    if content is None:
+        raise InputError(_("The review of “{name}” is missing from the scene or damaged; delete “{name}”, then detect "
+                           "again.").format(name=node.GetName()))
     return sidecar_from_json(content, node.GetName())
 
 

@@ -3,6 +3,8 @@
 import slicer
 
 FIELD_OF_VIEW_MM = 60.0
+NEVER_PLACED = (0.0, 0.0, 0.0)
+"""Position of a crosshair that nobody has placed."""
 
 
 def showPosition(positionRas, volumeNode):
@@ -23,16 +25,16 @@ def showPosition(positionRas, volumeNode):
 def pointedAt(stale) -> tuple[float, float, float] | None:
     """Return the world position (RAS mm) under the mouse, or of the crosshair if the mouse is in no slice view.
 
-    None if the crosshair is still at the position `stale`, where it was before anybody could mean something by it.
+    None if the crosshair was never placed, or is still at the position `stale`, where it meant something else.
     """
     position = [0.0, 0.0, 0.0]
     if _crosshair().GetCursorPositionRAS(position):
         return tuple(position)
-    return crosshairPosition() if crosshairPosition() != stale else None
+    return crosshairPosition() if crosshairPosition() not in (stale, NEVER_PLACED) else None
 
 
 def crosshairPosition() -> tuple[float, float, float]:
-    """Return the world position (RAS mm) of the crosshair; 0, 0, 0 if it was never placed."""
+    """Return the world position (RAS mm) of the crosshair, `NEVER_PLACED` if it was not."""
     return tuple(_crosshair().GetCrosshairRAS())
 
 

@@ -46,11 +46,20 @@ def volumeOf(volumeNode) -> Volume:
     return Volume(slicer.util.arrayFromVolume(volumeNode).T, ijkToRas(volumeNode))
 
 
-def ownRas(volumeNode, worldRas) -> tuple[float, float, float]:
+def ownRas(volumeNode, positionRas) -> tuple[float, float, float]:
     """Return a world position (RAS mm) in the volume's own RAS, parent transforms taken off."""
+    return _between(None, volumeNode.GetParentTransformNode(), positionRas)
+
+
+def worldRas(volumeNode, positionRas) -> tuple[float, float, float]:
+    """Return a position in the volume's own RAS (mm) in the world, parent transforms applied."""
+    return _between(volumeNode.GetParentTransformNode(), None, positionRas)
+
+
+def _between(source, target, position) -> tuple[float, float, float]:
     general = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, volumeNode.GetParentTransformNode(), general)
-    return tuple(general.TransformPoint(worldRas))
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, general)
+    return tuple(general.TransformPoint(position))
 
 
 def digestOf(volumeNode) -> str:

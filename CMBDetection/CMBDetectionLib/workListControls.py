@@ -140,8 +140,9 @@ class WorkListControls:
             undecided = session.undecidedCount
             if undecided and self._asked != self._current.name:
                 self._asked = self._current.name
-                self._say(_("{count} findings are still open; once more leaves this case in progress.").format(
-                    count=undecided))
+                text = _("1 finding is still open; once more leaves this case in progress.") if undecided == 1 else \
+                    _("{count} findings are still open; once more leaves this case in progress.")
+                self._say(text.format(count=undecided))
                 return
             if not undecided:
                 session.finish()

@@ -100,6 +100,17 @@ class AddTest(PanelTestCase):
         self.panel.ui.addButton.click()
         self.assertEqual(len(self.panel.review.session.items), 4)
 
+    def test_whereTheCrosshairWasPlacedBeforeTheFirstDetection(self):
+        other = makeVolume("other")
+        slicer.util.updateVolumeFromArray(other, slicer.util.arrayFromVolume(self.volume))
+        self.pointAt(self.place(FOCUS))
+        self.panel.ui.inputSelector.setCurrentNode(other)
+        self.pointAt(self.place(FOCUS, (0.5, 0.0, 0.0)))
+        self.panel.ui.detectButton.click()
+        self.waitForEnd(self.panel)
+        self.panel.ui.addButton.click()
+        np.testing.assert_allclose(self.panel.review.session.item(4).position_ras, self.place(FOCUS), atol=1e-6)
+
     def test_notAtTheOriginIfTheCrosshairWasNeverPlaced(self):
         self.panel.ui.addButton.click()
         self.assertEqual(len(self.items()), 3)

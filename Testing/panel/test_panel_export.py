@@ -85,9 +85,11 @@ class ExportTest(PanelTestCase):
         self.export()
         page = self.target / "sub-07_swi_desc-cmb_reading.html"
         page.write_text("mine", encoding="utf-8")
+        self.tick("tables", "page", "cohort")
         self.export()
-        self.assertIn("reading.html", self.ui.messageLabel.text)
+        self.assertIn("reading.html exists already", self.ui.messageLabel.text)
         self.assertEqual(page.read_text(encoding="utf-8"), "mine")
+        self.assertEqual(self.files(), [page.name], "nor is anything else written")
         self.ui.exportOverwriteCheck.setChecked(True)
         self.export()
         self.assertIn("not for clinical use", page.read_text(encoding="utf-8"))

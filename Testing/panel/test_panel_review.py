@@ -6,7 +6,8 @@ import unittest
 import numpy as np
 import slicer
 import vtk
-from CMBDetectionLib import findingsMarkups
+from CMBDetectionLib import findingsMarkups, reviewStore
+from CMBDetectionLib.widgets import selectValue
 from panelCase import PanelTestCase, column, expectedPositions, findingsNode, makeVolume, verdicts
 
 
@@ -147,6 +148,50 @@ class ReviewTest(PanelTestCase):
         self.panel.ui.redoButton.click()
         np.testing.assert_allclose(self.node.GetNthControlPointPosition(1), before + [2, 0, 0], atol=1e-6)
 
+    def test_whatWasOnScreenAndIsDeletedElsewhereLeavesAnotherOne(self):
+        self.node.AddControlPointWorld(vtk.vtkVector3d(1, -2, 3), "mine")
+        self.table.selectRow(3)
+        self.node.RemoveNthControlPoint(3)
+        self.assertEqual(self.table.currentRow(), 0)
+        self.panel.review.runCommand("accept")
+        self.assertEqual(verdicts(self.node), ["accepted", "undecided", "undecided"])
+
+    def test_aReviewWhoseTextIsDeletedOrDamagedElsewhereGoesOn(self):
+        self.panel.ui.acceptButton.click()
+        for spoil in (slicer.mrmlScene.RemoveNode, lambda text: text.SetText("{ half")):
+            spoil(self.node.GetNodeReference(findingsMarkups.LOG_ROLE))
+            before = np.array(self.node.GetNthControlPointPosition(1))
+            self.node.SetNthControlPointPosition(1, *(before + [2, 0, 0]))
+            session = self.panel.review.session
+            np.testing.assert_allclose(session.item(2).position_ras, before + [2, 0, 0], atol=1e-6)
+            self.assertEqual(verdicts(self.node), ["accepted", "undecided", "undecided"])
+            self.assertEqual(reviewStore.fromScene(self.node).events[-1].action, "moved")
+            self.panel.ui.undoButton.click()
+            np.testing.assert_allclose(session.item(2).position_ras, before, atol=1e-6)
+
+    def reopenWithoutTheText(self):
+        """Open the scene in a new panel after the text of its review was deleted."""
+        self.panel.cleanup()
+        self.panels.remove(self.panel)
+        slicer.mrmlScene.RemoveNode(self.node.GetNodeReference(findingsMarkups.LOG_ROLE))
+        self.panel = self.makePanel()
+        self.panel.ui.inputSelector.setCurrentNode(self.volume)
+
+    def test_aSceneThatHasLostTheTextGoesOnFromTheFile(self):
+        self.panel.ui.acceptButton.click()
+        self.reopenWithoutTheText()
+        self.assertEqual(verdicts(self.node), ["accepted", "undecided", "undecided"])
+        self.panel.review.runCommand("reject")
+        self.assertEqual(verdicts(self.node), ["accepted", "rejected", "undecided"])
+        self.assertEqual(len(findingsMarkups.findingsNodes()), 1)
+
+    def test_aSceneThatHasLostTheTextAndHasNoFileSaysWhatToDo(self):
+        self.reopenWithoutTheText()
+        self.assertIn("is missing from the scene or damaged; delete “vol microbleeds”", self.panel.ui.messageLabel.text)
+        slicer.mrmlScene.RemoveNode(self.node)
+        self.detect(self.panel, self.volume)
+        self.assertEqual(self.panel.ui.summaryLabel.text, "3 findings: 0 accepted, 0 rejected, 3 open")
+
     def test_aDragIsOneMove(self):
         self.node.SetLocked(False)
         self.node.SetNthControlPointLocked(1, False)
@@ -285,6 +330,45 @@ class ThresholdTest(PanelTestCase):
         self.panel.ui.undoButton.click()
         self.checkOnScreen(1)
 
+    def test_aFindingThatTheSliderHidesLeavesTheNextOpenOneOnScreen(self):
+        self.slider.value = 0.41
+        table = self.panel.ui.findingsTable
+        table.selectRow(0)
+        self.panel.ui.acceptButton.click()
+        table.selectRow(5)
+        self.slider.value = 0.5
+        self.checkOnScreen(2)
+        self.panel.review.runCommand("reject")
+        self.assertEqual(verdicts(self.node), ["accepted", "rejected", "undecided"])
+        self.checkOnScreen(3)
+        self.slider.value = 0.41
+        self.checkOnScreen(3)
+
+    def test_thatIsTheNextOneInTheOrderOfTheTable(self):
+        self.slider.value = 0.41
+        combo = self.panel.ui.orderCombo
+        self.addCleanup(combo.setCurrentIndex, combo.currentIndex)
+        selectValue(combo, "slice")
+        order = [int(number) for number in column(self.panel, 0)]
+        row = next(row for row, number in enumerate(order[:-1]) if number > 3 and order[row + 1] <= 3)
+        self.panel.ui.findingsTable.selectRow(row)
+        self.slider.value = 0.5
+        self.checkOnScreen(order[row + 1])
+
+    def test_aSliderThatHidesNothingLeavesTheViewsAlone(self):
+        self.panel.ui.findingsTable.selectRow(1)
+        sliceNode = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+        sliceNode.SetSliceOffset(-50)
+        self.slider.value = 0.41
+        self.assertEqual(sliceNode.GetSliceOffset(), -50)
+
+    def test_aSliderThatShowsTheFirstFindingsOfACleanScanTurnsToOne(self):
+        self.panel.ui.findingsTable.clearSelection()
+        self.slider.value = 1.0
+        self.assertEqual(self.panel.ui.findingsTable.rowCount, 0)
+        self.slider.value = 0.85
+        self.checkOnScreen(1)
+
     def test_searchForMissesShowsTheNextRing(self):
         self.panel.ui.findingsTable.selectRow(0)
         for _finding in range(3):
@@ -306,6 +390,7 @@ class ThresholdTest(PanelTestCase):
         self.slider.value = 0.85
         self.assertEqual(verdicts(self.node), ["undecided"])
         self.assertEqual(other.ui.findingsTable.rowCount, 1)
+        self.assertEqual(other.review.session.current, 1, "what was on screen there is hidden")
         self.slider.value = 0.5
         other.ui.findingsTable.selectRow(2)
         other.ui.rejectButton.click()

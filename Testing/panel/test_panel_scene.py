@@ -226,6 +226,19 @@ class TransformTest(PanelTestCase):
         np.testing.assert_allclose(worldPositions(node), before, atol=1e-5)
         self.assertEqual([event.action for event in reviewStore.fromScene(node).events], ["detected", "verdict"])
 
+    def test_hardeningIsNoMoveOfAReaderWithASingleFindingToo(self):
+        panel, volume, transform = self.detectAndMove()
+        panel.ui.thresholdSlider.value = 1.0
+        node, before = findingsNode(), worldPositions(findingsNode())
+        self.assertEqual(len(before), 1)
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        node.HardenTransform()
+        np.testing.assert_allclose(worldPositions(node), before + [25, 0, 0], atol=1e-5)
+        self.assertEqual([event.action for event in reviewStore.fromScene(node).events], ["detected", "verdict"])
+        node.SetNthControlPointPosition(0, *(before[0] + [0, 2, 0]))
+        np.testing.assert_allclose(worldPositions(node), before + [25, 2, 0], atol=1e-5)
+        self.assertEqual(reviewStore.fromScene(node).events[-1].action, "moved")
+
     def test_findingsAreNotThoseOfAHardenedVolumeUntilItIsAsBefore(self):
         panel, volume, transform = self.detectAndMove()
         node, origin = findingsNode(), volume.GetOrigin()

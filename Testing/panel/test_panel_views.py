@@ -159,7 +159,7 @@ class OrderTest(PanelTestCase):
         self.choose(self.ui.verdictFilterCombo, "accepted")
         self.ui.findingsTable.selectRow(0)
         self.ui.acceptButton.click()
-        self.assertIn("1 open findings are not in the list", self.panel.ui.messageLabel.text)
+        self.assertIn("1 open finding is not in the list", self.panel.ui.messageLabel.text)
 
     def test_goingOnFollowsTheList(self):
         self.choose(self.ui.orderCombo, "slice")
