@@ -15,12 +15,16 @@ from .errors import SettingsError
 from .progress import Reporter
 
 FORMATS = {
-    "page": "report as HTML", "pdf": "report as PDF (needs reportlab)", "tables": "findings and counts as TSV and CSV",
-    "points": "points for 3D Slicer (.mrk.json, .fcsv)", "segmentation": "segmentation (.seg.nrrd)",
-    "labels": "label map on the scan's grid (.nii.gz)", "bids": "BIDS derivative",
-    "dicom": "DICOM SEG and SR (needs highdicom, and the scan as DICOM)",
-    "training": "training set for cmbdetect finetune", "nnunet": "nnU-Net raw data set"}
-"""As in `export.formats`, which would take long to import for a help text; a test compares the two."""
+    "page": ("report (HTML)", "report as HTML"), "pdf": ("report (PDF)", "report as PDF (needs reportlab)"),
+    "tables": ("tables", "findings and counts as TSV and CSV"),
+    "points": ("points", "points for 3D Slicer (.mrk.json, .fcsv)"),
+    "segmentation": ("segmentation", "segmentation for 3D Slicer (.seg.nrrd)"),
+    "labels": ("label map", "label map on the scan's grid (.nii.gz)"), "bids": ("BIDS derivative", "BIDS derivative"),
+    "dicom": ("DICOM SEG and SR", "DICOM SEG and SR (needs highdicom, and the scan as DICOM)"),
+    "training": ("training set", "training set for cmbdetect finetune"),
+    "nnunet": ("nnU-Net data set", "nnU-Net raw data set")}
+"""What each form is called when it is written, and for the help text. As in `export.formats`, which would take long to
+import for that; a test compares the two."""
 
 
 def add_export_commands(commands: argparse._SubParsersAction, exit_with_stdin: Callable[[], None]) -> None:
@@ -28,7 +32,7 @@ def add_export_commands(commands: argparse._SubParsersAction, exit_with_stdin: C
     export = commands.add_parser("export", help="write reviewed scans as reports, tables, BIDS, DICOM, training labels")
     _add_inputs(export)
     export.add_argument("--formats", nargs="+", choices=tuple(FORMATS), default=(), metavar="FORMAT",
-                        help="; ".join(f"{name}: {text}" for name, text in FORMATS.items()))
+                        help="; ".join(f"{name}: {text}" for name, (_, text) in FORMATS.items()))
     export.add_argument("--cohort-table", type=Path, metavar="FILE",
                         help="cumulative .tsv or .csv of counts that gets a row for each scan; several people may "
                              "append to it at once")
@@ -81,8 +85,8 @@ def _export(options: argparse.Namespace, reporter: Reporter) -> int:
     from .export.pair_answers import table_beside
     from .read_write import read_scan
 
-    wish = Wish(tuple(options.formats), options.output, options.cohort_table, options.unreviewed, options.overwrite,
-                options.nnunet_number, options.answers)
+    wish = Wish(tuple(dict.fromkeys(options.formats)), options.output, options.cohort_table, options.unreviewed,
+                options.overwrite, options.nnunet_number, options.answers)
     make_folder(options.output)
     sources = [Path(image) for image in options.images]
     cases = []
@@ -107,5 +111,5 @@ def _export(options: argparse.Namespace, reporter: Reporter) -> int:
         reporter.result(image, exported.files, count, count, [asdict(one) for one in exported.questions])
     else:
         for name, path in exported.files.items():
-            print(f"{FORMATS.get(name, name.replace('_', ' '))}: {path}")
+            reporter.say(f"{FORMATS[name][0] if name in FORMATS else name.replace('_', ' ')}: {path}")
     return OK

@@ -200,7 +200,7 @@ def test_targets_that_are_refused(tmp_path):
     assert not folder.exists()
     write_bids_derivative(folder, [scan_case()])
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    with pytest.raises(InputError, match=r"ZoeLuk_mask\.nii\.gz exists already; choose another folder, or ask"):
+    with pytest.raises(InputError, match=r"ZoeLuk_mask\.nii\.gz, .* exist already; choose another folder, or ask"):
         write_bids_derivative(folder, [scan_case("sub-2_T2starw"), scan_case(comments=())])
     assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
     write_bids_derivative(folder, [scan_case(comments=())], overwrite=True)

@@ -74,7 +74,7 @@ def test_the_row_of_the_same_review_is_replaced_only_when_asked(tmp_path):
     with pytest.raises(InputError) as caught:
         append_to_cohort_table(path, [row_of("04"), row_of("01", total=7)])
     assert str(caught.value) == ("cohort.tsv has a row of 01, session b, sub-01_ses-b_T2starw.nii.gz by Zoë Łuk "
-                                 "already; ask for it to be replaced.")
+                                 "already; ask for it to be replaced (--overwrite; in the panel Replace files).")
     assert path.read_bytes() == before
     assert append_to_cohort_table(path, [row_of("04"), row_of("01", total=7)], replace=True) == Appended(1, 1)
     kept = {(row["subject"], row["reader"]): row["total"] for row in read_subject_table(path)}

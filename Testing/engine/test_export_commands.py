@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -79,6 +81,52 @@ def test_every_form_at_once(scan, tmp_path, capsys):
     code, _, err = run(capsys, "export", scan, "-o", out, "--formats", "tables", "--progress", "none")
     assert code == 2 and "cmb_findings" in err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("wish, named", [
+    (("--formats", "page", "labels"), r"desc-cmb_reading\.html, sub-07_T2starw_desc-cmb_labels\.nii\.gz exist already"),
+    (("--formats", "tables"), r"cmb_findings\.csv, .*cmb_subjects\.tsv exist already"),
+    (("--formats", "bids"), r"desc-A_mask\.nii\.gz, .* exist already"),
+    (("--formats", "training"), r"training/README\.txt exists already"),
+    (("--formats", "nnunet"), r"Dataset501_Microbleeds/README\.txt exists already"),
+    (("--cohort-table", "cohort.csv"), r"cohort\.csv has a row of 07, sub-07_T2starw\.nii\.gz by A already")])
+def test_what_is_there_is_told_before_anything_is_written(scan, tmp_path, capsys, monkeypatch, wish, named):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "export", scan, "-o", "out", "--progress", "none", *wish)[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    formats_too = ("points", *wish[1:]) if wish[0] == "--formats" else ("points",)
+    rest = () if wish[0] == "--formats" else wish
+    code, _, err = run(capsys, "export", scan, "-o", "out", "--progress", "none", "--formats", *formats_too, *rest)
+    assert code == 2 and re.search(named, err) and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert run(capsys, "export", scan, "-o", "out", "--progress", "none", "--overwrite", "--formats", *formats_too,
+               *rest)[0] == 0
+
+
+def test_two_scans_of_one_name_are_refused_before_anything_is_written(scan, tmp_path, capsys):
+    again = tmp_path / "again"
+    again.mkdir()
+    for path in tmp_path.glob("sub-07*"):
+        shutil.copy(path, again)
+    code, _, err = run(capsys, "export", scan, again / scan.name, "-o", tmp_path / "out", "--progress", "none",
+                       "--formats", "tables", "points")
+    assert code == 2 and "would both write sub-07_T2starw_desc-cmb_points.fcsv" in err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_form_asked_for_twice_is_written_once(scan, tmp_path, capsys):
+    folder = tmp_path / "out"
+    code, out, _ = run(capsys, "export", scan, "-o", folder, "--formats", "points", "labels", "points", "--progress",
+                       "none")
+    assert code == 0 and out == (f"points: {folder / 'sub-07_T2starw_desc-cmb_points.mrk.json'}\n"
+                                 f"label map: {folder / 'sub-07_T2starw_desc-cmb_labels.nii.gz'}\n")
+
+
+def test_a_missing_package_is_told_before_anything_is_written(scan, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("microbleeds.export.pdf._HAS_REPORTLAB", False)
+    code, _, err = run(capsys, "export", scan, "-o", tmp_path / "out", "--formats", "page", "pdf", "--progress", "none")
+    assert code == 2 and "reportlab" in err
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_json_lines_for_the_panel(scan, tmp_path, capsys):

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from dicom_phantoms import ORIENTATIONS, PROVENANCE, finding, reviewed_case, write_mr_series
 from microbleeds.errors import InputError
 from microbleeds.export.dicom_objects import read_dicom, write_dicom
+from microbleeds.export.formats import Wish, export_cases
 from microbleeds.regions import REGIONS
 from microbleeds.review_files import REJECTED, UNDECIDED
 from microbleeds.volume import Volume
@@ -321,7 +322,7 @@ def test_a_series_that_is_not_whole_is_refused(tmp_path, spoil, words):
 def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
     case, folder, paths = export(tmp_path)
     before = {path: path.read_bytes() for path in paths.values()}
-    with pytest.raises(InputError, match=r"series_desc-cmb_(seg|sr)\.dcm exists already"):
+    with pytest.raises(InputError, match=r"series_desc-cmb_seg\.dcm, series_desc-cmb_sr\.dcm exist already"):
         write_dicom(case, folder, tmp_path / "out")
 
     def no_space(*_, **__):
@@ -340,6 +341,17 @@ def test_nothing_is_overwritten_or_half_written(tmp_path, monkeypatch):
         assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
     write_dicom(case, folder, tmp_path / "out", overwrite=True)
     assert all(path.read_bytes() != content for path, content in before.items())
+
+
+def test_objects_that_are_there_are_told_before_another_form_is_written(tmp_path):
+    folder = write_mr_series(tmp_path / "series")
+    case, out = reviewed_case(folder, VOXELS), tmp_path / "out"
+    exported = export_cases([case], [folder], Wish(("dicom",), out))
+    assert exported.files["dicom"] == out / "series_desc-cmb_sr.dcm" and exported.files["dicom"].exists()
+    before = {path.name for path in out.iterdir()}
+    with pytest.raises(InputError, match="exist already"):
+        export_cases([case], [folder], Wish(("points", "dicom"), out))
+    assert {path.name for path in out.iterdir()} == before == {"series_desc-cmb_sr.dcm", "series_desc-cmb_seg.dcm"}
 
 
 def test_reading_says_what_is_wrong(tmp_path):

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,8 @@ def write_bids_derivative(folder: Path, cases: Sequence[ReviewedCase], source: P
         with held_lock(folder / DESCRIPTION, _LOCK_WAIT_S) as lock:
             description = _description(folder, cases, source)
             descs = _read_descs(folder)
-            planned: dict[Path, ReviewedCase] = {}
-            for case in cases:
-                planned[_plan(folder, case, descs, planned, overwrite)] = case
+            planned = _plan(folder, cases, descs)
+            require_free(_files(planned), overwrite)
             lock.require()
             with staging_folder(folder) as staging:
                 write_json(staging / DESCRIPTION, description)
@@ -148,6 +147,19 @@ def write_bids_derivative(folder: Path, cases: Sequence[ReviewedCase], source: P
             for mask, case in planned.items():
                 _write_case(folder, mask, case, source)
     return tuple(planned)
+
+
+def bids_files(folder: Path, cases: Sequence[ReviewedCase]) -> tuple[Path, ...]:
+    """Return the files of scans that `write_bids_derivative` writes; those of the data set itself are not among them.
+
+    Raises
+    ------
+    InputError
+        If a subject label is another scan's, or the folder is something else.
+    """
+    if folder.is_dir():
+        _description(folder, cases, None)
+    return _files(_plan(folder, cases, _read_descs(folder)))
 
 
 def bids_name(stem: str) -> BidsName:
@@ -194,9 +206,21 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGITS]
 
 
-def _plan(folder: Path, case: ReviewedCase, descs: dict[str, dict[str, Any]], planned: dict[Path, ReviewedCase],
-          overwrite: bool) -> Path:
-    """Return where the mask of a case goes, after all checks; enters its label into `descs`."""
+def _plan(folder: Path, cases: Sequence[ReviewedCase], descs: dict[str, dict[str, Any]]) -> dict[Path, ReviewedCase]:
+    """Return the cases by where their masks go, after all checks; enters their labels into `descs`."""
+    planned: dict[Path, ReviewedCase] = {}
+    for case in cases:
+        planned[_place(folder, case, descs, planned)] = case
+    return planned
+
+
+def _files(masks: Iterable[Path]) -> tuple[Path, ...]:
+    return tuple(file for mask in masks for file in (mask, *_beside(mask)))
+
+
+def _place(folder: Path, case: ReviewedCase, descs: dict[str, dict[str, Any]],
+           planned: dict[Path, ReviewedCase]) -> Path:
+    """Return where the mask of a case goes; enters its label into `descs`."""
     name = bids_name(case.stem)
     _check_subject(folder, case, name, planned)
     desc = _desc(case, name, descs)
@@ -208,7 +232,6 @@ def _plan(folder: Path, case: ReviewedCase, descs: dict[str, dict[str, Any]], pl
     if former is not None and former != case.scan_name:
         raise InputError(f"{mask.name} is that of another scan, {former}; rename {case.scan_name}, or export it to "
                          "another folder.")
-    require_free((mask, *_beside(mask)), overwrite)
     return mask
 
 

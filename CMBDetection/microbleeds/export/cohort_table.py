@@ -20,7 +20,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,23 +83,30 @@ def append_to_cohort_table(path: Path, rows: Sequence[Row], replace: bool = Fals
         go on writing, or it cannot be written; the table is as it was.
     """
     path = Path(path)
-    require_table(path)
-    new = {_key(row): row for row in rows}
-    if len(new) < len(rows):
-        raise InputError(f"The rows for {path.name} hold a subject, session, scan and reader twice; give each once.")
+    new = _by_key(path, rows)
     with told_if_not_writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with held_lock(path, wait_s) as lock:
-            header, former = _read(path)
+            header, former = _read_for(path, new, replace)
             kept = {number: line for number, (key, line) in enumerate(former) if key not in new}
-            if len(kept) < len(former) and not replace:
-                told = next(key for key, _ in former if key in new)
-                raise InputError(f"{path.name} has a row of {_name(told)} already; ask for it to be replaced.")
             form = path.suffix.lower()
             added = [[cell_text(row[name], _COLUMNS[name], form) for name in header] for row in new.values()]
             _write(path, join_cells([header, *kept.values(), *added], form), lock)
             replaced = len({key for key, _ in former} & set(new))
             return Appended(len(new) - replaced, replaced, lock.warnings)
+
+
+def require_appendable(path: Path, rows: Sequence[Row], replace: bool = False) -> None:
+    """Refuse what `append_to_cohort_table` would refuse of the table as it is now."""
+    _read_for(path, _by_key(path, rows), replace)
+
+
+def _by_key(path: Path, rows: Sequence[Row]) -> dict[tuple[str, ...], Row]:
+    require_table(path)
+    new = {_key(row): row for row in rows}
+    if len(new) < len(rows):
+        raise InputError(f"The rows for {path.name} hold a subject, session, scan and reader twice; give each once.")
+    return new
 
 
 @dataclass(frozen=True)
@@ -296,6 +303,17 @@ def _read(path: Path) -> tuple[list[str], list[tuple[tuple[str, ...], list[str]]
             raise InputError(f"Row {number} of {name} cannot be read ({error}); mend it, or take the table from "
                              f"{_backup(path).name}.") from None
     return header, keyed
+
+
+def _read_for(path: Path, new: Collection[tuple[str, ...]],
+              replace: bool) -> tuple[list[str], list[tuple[tuple[str, ...], list[str]]]]:
+    """Return what `_read` does, unless rows of new keys are there and shall not be replaced."""
+    header, former = _read(path)
+    told = next((key for key, _ in former if key in new), None)
+    if told is not None and not replace:
+        raise InputError(f"{path.name} has a row of {_name(told)} already; ask for it to be replaced (--overwrite; in "
+                         "the panel Replace files).")
+    return header, former
 
 
 def _check_header(header: Sequence[str], name: str) -> None:

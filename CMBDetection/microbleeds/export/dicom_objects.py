@@ -70,7 +70,7 @@ def write_dicom(case: ReviewedCase, series_folder: Path, folder: Path, overwrite
         be written; what was in the folder before is still there.
     """
     folder = Path(folder)
-    paths = {key: folder / name.format(case.stem) for key, name in FILE_NAMES.items()}
+    paths = dicom_files(case, folder)
     require_free(tuple(paths.values()), overwrite)
     image = read_series(Path(series_folder))
     labels = _on_series(case.labels, image.volume, Path(series_folder).name)
@@ -91,6 +91,11 @@ def write_dicom(case: ReviewedCase, series_folder: Path, folder: Path, overwrite
         raise InputError(f"The DICOM objects of {case.stem} cannot be written to {folder} ({error.strerror}); free "
                          "space there or choose another folder.") from error
     return {key: paths[key] for key in made}
+
+
+def dicom_files(case: ReviewedCase, folder: Path) -> dict[str, Path]:
+    """Return the files that `write_dicom` writes or removes, by "seg" and "sr"."""
+    return {key: folder / name.format(case.stem) for key, name in FILE_NAMES.items()}
 
 
 def read_dicom(seg: Path | None, sr: Path, like: Volume) -> DicomReview:

@@ -7,6 +7,8 @@ from ..errors import InputError
 from ..reviewed_case import ReviewedCase
 
 FINISHED, REVIEWED, UNREVIEWED = "finished", "reviewed", "unreviewed"
+_NAMED = 8
+"""Files that a sentence names at most."""
 
 
 def require_reviewed(case: ReviewedCase, include_unreviewed: bool) -> None:
@@ -22,16 +24,19 @@ def require_reviewed(case: ReviewedCase, include_unreviewed: bool) -> None:
 
 
 def require_free(paths: Sequence[Path], overwrite: bool) -> None:
-    """Refuse to write over a file, unless it is wanted.
+    """Refuse to write over files, unless it is wanted; the sentence names those that are there.
 
     Raises
     ------
     InputError
     """
-    taken = next((path for path in paths if path.exists()), None)
-    if taken is not None and not overwrite:
-        raise InputError(f"{taken} exists already; choose another folder, or ask for it to be overwritten "
-                         "(--overwrite; in the panel Replace files).")
+    taken = [path for path in dict.fromkeys(paths) if path.exists()]
+    if not taken or overwrite:
+        return
+    more = "".join(f", {path.name}" for path in taken[1:_NAMED])
+    more += f" and {len(taken) - _NAMED} more" if len(taken) > _NAMED else ""
+    raise InputError(f"{taken[0]}{more} {'exist' if more else 'exists'} already; choose another folder, or ask for "
+                     f"{'them' if more else 'it'} to be overwritten (--overwrite; in the panel Replace files).")
 
 
 def status_of(case: ReviewedCase) -> str:

@@ -80,14 +80,9 @@ def write_nnunet(cases: Sequence[ReviewedCase], raw_folder: Path, number: int, n
     SettingsError
         If number, name or fractions are none.
     """
-    if not 1 <= number <= 999 or not re.fullmatch("[A-Za-z0-9_-]+", name):
-        raise SettingsError(f"Dataset {number} {name!r} is no number and name for nnU-Net; give a number from 1 to 999 "
-                            "and a name of letters, digits, - and _.")
+    folder = dataset_folder(raw_folder, number, name)
     channel = channel_name(cases)
     named = name_cases(cases, seed, fractions, key_file is not None, include_unreviewed)
-    dataset = f"Dataset{number:03d}_{name}"
-    folder = Path(raw_folder) / dataset
-    _refuse_taken_number(folder)
     training = [one for one in named if one.part != TEST]
     with key_written(key_file, named, folder, overwrite), new_folder(folder, overwrite) as staging:
         for place in ("imagesTr", "labelsTr"):
@@ -102,7 +97,25 @@ def write_nnunet(cases: Sequence[ReviewedCase], raw_folder: Path, number: int, n
         if folds:
             write_json(staging / "splits_final.json", folds)
         write_json(staging / "splits.json", splits_json(named, seed, fractions))
-        write_text(staging / "README.txt", _README.format(dataset=dataset, number=number, marks=_marks(cases)))
+        write_text(staging / "README.txt", _README.format(dataset=folder.name, number=number, marks=_marks(cases)))
+    return folder
+
+
+def dataset_folder(raw_folder: Path, number: int, name: str) -> Path:
+    """Return the folder of a data set; see `write_nnunet`.
+
+    Raises
+    ------
+    InputError
+        If the number is taken.
+    SettingsError
+        If number or name are none.
+    """
+    if not 1 <= number <= 999 or not re.fullmatch("[A-Za-z0-9_-]+", name):
+        raise SettingsError(f"Dataset {number} {name!r} is no number and name for nnU-Net; give a number from 1 to 999 "
+                            "and a name of letters, digits, - and _.")
+    folder = Path(raw_folder) / f"Dataset{number:03d}_{name}"
+    _refuse_taken_number(folder)
     return folder
 
 

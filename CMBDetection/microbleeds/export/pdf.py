@@ -82,14 +82,19 @@ def write_pdf(case: ReviewedCase, counts: SubjectCounts, path: Path, comparison:
     InputError
         If the file exists or cannot be written; what was there before is still there.
     """
-    if not _HAS_REPORTLAB:
-        raise SettingsError("The PDF report needs the Python package reportlab; install it (pip install reportlab), or "
-                            "write the HTML report and print it.")
+    require_reportlab()
     path = Path(path)
     require_free((path,), overwrite)
     document = _pdf(report_content(case, counts, comparison), case.reader)
     with told_if_not_writable(path), atomic_path(path) as staged:
         staged.write_bytes(document)
+
+
+def require_reportlab() -> None:
+    """Raise a SettingsError if reportlab is not installed."""
+    if not _HAS_REPORTLAB:
+        raise SettingsError("The PDF report needs the Python package reportlab; install it (pip install reportlab), or "
+                            "write the HTML report and print it.")
 
 
 def _pdf(content: ReportContent, author: str) -> bytes:

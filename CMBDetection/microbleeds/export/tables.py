@@ -203,12 +203,17 @@ def write_table(path: Path, columns: Sequence[Column], rows: Sequence[Row], over
     """
     path = Path(path)
     require_table(path)
-    dictionary, words = path.with_suffix(".json"), data_dictionary(columns)
-    require_free((path,) if _says(dictionary, words) else (path, dictionary), overwrite)
+    require_free(table_files(path, columns), overwrite)
     text = table_text(columns, rows, path.suffix.lower())
     with told_if_not_writable(path), staging_folder(path.parent) as staging:
         write_text(staging / path.name, text)
-        write_json(staging / dictionary.name, words)
+        write_json(staging / _dictionary(path).name, data_dictionary(columns))
+
+
+def table_files(path: Path, columns: Sequence[Column]) -> tuple[Path, ...]:
+    """Return the files that `write_table` changes: the table, and its dictionary unless it says the same already."""
+    dictionary = _dictionary(path)
+    return (path,) if _says(dictionary, data_dictionary(columns)) else (path, dictionary)
 
 
 def _finding_row(case: ReviewedCase, finding: CaseFinding) -> Row:
@@ -227,6 +232,10 @@ def _case_cells(case: ReviewedCase) -> Row:
     """Return the values of `CASE_COLUMNS` and `STATUS_COLUMNS`."""
     return {"subject": case.subject, "session": case.session, "scan": case.scan_name, "reviewed": status_of(case),
             "simulated": case.simulated}
+
+
+def _dictionary(table: Path) -> Path:
+    return table.with_suffix(".json")
 
 
 def _says(path: Path, content: dict[str, Any]) -> bool:

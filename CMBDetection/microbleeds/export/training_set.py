@@ -264,7 +264,7 @@ def new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         If the folder holds anything and `overwrite` is not set, or anything that is not of such a set; if it cannot be
         written.
     """
-    former = _former_entries(folder, overwrite)
+    former = former_entries(folder, overwrite)
     made = not folder.exists()
     work = None
     try:
@@ -438,8 +438,8 @@ def _part_sizes(count: int, shares: np.ndarray) -> np.ndarray:
     return sizes
 
 
-def _former_entries(folder: Path, overwrite: bool) -> list[str]:
-    """Return the names in a folder that a new data set replaces; what must stay is refused."""
+def former_entries(folder: Path, overwrite: bool) -> list[str]:
+    """Return the names in a folder that a new data set replaces; what must stay is refused, see `new_folder`."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; choose a folder for the data set.")
     try:
