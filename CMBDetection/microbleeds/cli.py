@@ -23,6 +23,7 @@ from .command_options import (
     add_modality_option,
     add_model_options,
     add_telling_options,
+    positive,
 )
 from .export_commands import add_export_commands
 from .import_commands import add_import_command
@@ -130,15 +131,18 @@ def _add_simulation_options(parser: argparse.ArgumentParser) -> None:
                          help="how often focal mimics occur, 1 as in older adults (default: %(default)s)")
     subject.add_argument("--brain-only", action="store_true", help="no skull, no scalp")
     protocol = parser.add_argument_group("protocol (drawn where nothing is given)")
-    protocol.add_argument("--field", type=float, dest="field_tesla", metavar="T")
-    protocol.add_argument("--echo-times", type=float, nargs="+", dest="echo_times_ms", metavar="MS")
+    protocol.add_argument("--field", type=float, dest="field_tesla", metavar="T", help="field strength")
+    protocol.add_argument("--echo-times", type=float, nargs="+", dest="echo_times_ms", metavar="MS",
+                          help="echo times, rising")
     protocol.add_argument("--in-plane", type=float, dest="in_plane_mm", metavar="MM", help="voxel size in plane")
     protocol.add_argument("--slice", type=float, dest="slice_mm", metavar="MM", help="slice thickness")
-    protocol.add_argument("--gap", type=float, dest="gap_mm", metavar="MM", help="between slices")
+    protocol.add_argument("--gap", type=float, dest="gap_mm", metavar="MM", help="gap between slices")
     protocol.add_argument("--matrix", type=int, nargs=3, metavar=("I", "J", "K"), help="voxels; default: the head")
-    protocol.add_argument("--snr", type=float, dest="signal_to_noise", metavar="RATIO")
-    protocol.add_argument("--motion", type=float, dest="motion_mm", metavar="MM")
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="processes (default: as cores and memory allow)")
+    protocol.add_argument("--snr", type=float, dest="signal_to_noise", metavar="RATIO",
+                          help="median brain signal of the last echo over the noise")
+    protocol.add_argument("--motion", type=float, dest="motion_mm", metavar="MM",
+                          help="size of the head's motion during the scan")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="processes (default: as cores and memory allow)")
     add_telling_options(parser)
 
 
@@ -147,7 +151,7 @@ def _add_detection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", metavar="FILE", help="brain mask on the grid of the scan; one scan only")
     add_model_options(parser)
     add_device_option(parser)
-    parser.add_argument("--threads", type=_positive, metavar="N", help="processor cores to use (default: all)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="processor cores to use (default: all)")
     parser.add_argument("--exit-with-stdin", action="store_true", help="cancel when standard input closes")
     add_telling_options(parser)
 
@@ -165,16 +169,6 @@ def _add_implant_options(parser: argparse.ArgumentParser) -> None:
     add_telling_options(parser)
 
 
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
-    return value
-
-
 def _detect(options: argparse.Namespace, reporter: Reporter) -> int:
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
@@ -187,14 +181,12 @@ def _detect(options: argparse.Namespace, reporter: Reporter) -> int:
 
 
 def _demo(options: argparse.Namespace, reporter: Reporter) -> int:
-    spoken = options.progress != "json"
     if not options.images:
         options.images = [str(resource_path(SAMPLE))]
-        if spoken:
-            print("The bundled scan is simulated; it is not a patient's.", flush=True)
+        reporter.say("The bundled scan is simulated; it is not a patient's.")
     exit_code = _detect(options, reporter)
-    if spoken and exit_code == OK:
-        print(f"All results are in {options.output.resolve()}; open the report in a browser.")
+    if exit_code == OK:
+        reporter.say(f"All results are in {options.output.resolve()}; open the report in a browser.")
     return exit_code
 
 
@@ -225,9 +217,8 @@ def _simulate(options: argparse.Namespace, reporter: Reporter) -> int:
     plans = plan_cases(options.count, options.seed, labels, options.modality, subject, **given)
     make_folder(options.output)
     make_data_set(plans, options.output, options.jobs, reporter)
-    if options.progress != "json":
-        print(f"{len(plans)} simulated {'scan is' if len(plans) == 1 else 'scans are'} in {options.output.resolve()}; "
-              "README there says what the files are.")
+    reporter.say(f"{len(plans)} simulated {'scan is' if len(plans) == 1 else 'scans are'} in "
+                 f"{options.output.resolve()}; README there says what the files are.")
     return OK
 
 

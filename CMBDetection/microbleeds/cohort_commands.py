@@ -78,10 +78,9 @@ def _participants(scans: tuple, options: argparse.Namespace, reporter: Reporter)
     with Child() as child:
         wanted = child.call(fingerprint, job)
     summary = run_participants(scans, job, wanted, _engine(options), reporter)
-    if options.progress != "json":
-        failed = f"{summary.failed} failed" + (f" (see {options.output / FAILURES})" if summary.failed else "")
-        print(f"{len(scans)} scan{'s' if len(scans) > 1 else ''}: {len(summary.plan.done)} were done before, "
-              f"{summary.done} are done now, {failed}.")
+    failed = f"{summary.failed} failed" + (f" (see {options.output / FAILURES})" if summary.failed else "")
+    reporter.say(f"{len(scans)} scan{'s' if len(scans) > 1 else ''}: {len(summary.plan.done)} were done before, "
+                 f"{summary.done} are done now, {failed}.")
     return summary.exit_code
 
 
@@ -93,7 +92,7 @@ def _group(scans: tuple, options: argparse.Namespace, reporter: Reporter) -> int
     if options.progress == "json":
         reporter.result(str(options.output), files, 0, 0)
     else:
-        print(f"The cohort is in {files['report']}; tables are beside it.")
+        reporter.say(f"The cohort is in {files['report']}; tables are beside it.")
     return OK
 
 

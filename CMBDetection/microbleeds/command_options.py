@@ -3,9 +3,18 @@
 import argparse
 
 from .progress import STYLES
-from .settings import MODALITIES, OPERATING_POINTS
+from .settings import DEVICES, MODALITIES, OPERATING_POINTS
 
-DEVICES = ("auto", "cpu", "cuda")
+
+def positive(text: str) -> int:
+    """Return the number that an option gives, as argparse asks for it."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
+    return value
 
 
 def add_telling_options(parser: argparse.ArgumentParser) -> None:

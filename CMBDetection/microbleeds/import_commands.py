@@ -85,11 +85,11 @@ def _tell(plan: "ImportPlan", stored: "StoredReview", longer: "StoredReview", ev
         reporter.result(options.image, files, sum(item.verdict == ACCEPTED for item in shown), len(shown))
         return
     for line in lines:
-        print(line)
+        reporter.say(line)
     if files:
-        print(f"review: {files['review']}")
+        reporter.say(f"review: {files['review']}")
     else:
-        print("Nothing was written." if events else "There is nothing to write.")
+        reporter.say("Nothing was written." if events else "There is nothing to write.")
 
 
 def _lines(plan: "ImportPlan", stored: "StoredReview", longer: "StoredReview",

@@ -32,7 +32,7 @@ def add_models_command(commands: Any) -> None:
 
     _add(actions, "list", _list, "installed models, those that came with the software and yours")
     show = _add(actions, "show", _show, "the card of a model: data, figures, licence")
-    show.add_argument("name", metavar="NAME")
+    show.add_argument("name", metavar="NAME", help="as cmbdetect models list has it")
     verify = _add(actions, "verify", _verify, "check that models are undamaged and load")
     verify.add_argument("name", nargs="?", metavar="NAME", help="default: all of them")
     add = _add(actions, "import", _import, "install a model of your own, or published weights of "
@@ -42,7 +42,7 @@ def add_models_command(commands: Any) -> None:
                      "folder")
     add.add_argument("--name", help="of the new model (default: from the names of the files)")
     remove = _add(actions, "remove", _remove, "delete one of your models")
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help="one of your own, as cmbdetect models list has it")
 
 
 def _add(actions: Any, name: str, command: Any, text: str) -> argparse.ArgumentParser:

@@ -29,7 +29,7 @@ from .reference_prepare import prepare_as_reference
 from .reference_tiling import reference_probability_map
 from .region_lookup import locate
 from .region_map import find_regions
-from .settings import MODALITIES
+from .settings import DEVICES, MODALITIES
 from .step0_prepare import find_brain, prepare
 from .step1_candidates import find_candidates
 from .step2_classify import classify
@@ -71,7 +71,8 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
     modality : {"auto", "gre", "swi", "qsm"}
     operating_point : str
         One of the model's.
-    device : {"auto", "cpu", "cuda"}
+    device : str
+        One of `settings.DEVICES`.
     improbable_regions : bool
         See `assemble.make_findings`.
     progress : callable
@@ -123,17 +124,17 @@ def detect(scan: Scan, model: Model, *, mask: Volume | None = None, modality: st
 
 
 def choose_device(device: str) -> str:
-    """Return the torch device for "auto", "cpu" or "cuda".
+    """Return the torch device for one of `settings.DEVICES`.
 
     Raises
     ------
     SettingsError
         If there is no such device.
     """
+    if device not in DEVICES:
+        raise SettingsError(f"device must be one of {', '.join(DEVICES)}, got {device!r}.")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device not in ("cpu", "cuda"):
-        raise SettingsError(f"device must be auto, cpu or cuda, got {device!r}.")
     if device == "cuda" and not torch.cuda.is_available():
         raise SettingsError("There is no graphics card that PyTorch can use here; choose the device cpu.")
     return device

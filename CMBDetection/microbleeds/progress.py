@@ -40,6 +40,9 @@ class Reporter(Protocol):
                questions: Sequence[Mapping[str, Any]] = ()) -> None:
         """A scan is finished and its files are written; `questions` are those that a reader has to answer."""
 
+    def say(self, text: str) -> None:
+        """A line for people about the run, such as where its files are."""
+
     def error(self, image: str | None, kind: str, message: str) -> None:
         """A scan, or the run, failed; `kind` is one of input, model, settings, memory, cuda_memory, internal."""
 
@@ -64,6 +67,9 @@ class JsonLines:
         asked = {"questions": list(questions)} if questions else {}
         self._write("result", image=image, files={name: str(path) for name, path in files.items()},
                     counts={"findings": findings, "candidates": candidates}, **asked)
+
+    def say(self, text: str) -> None:
+        pass
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         self._write("error", image=image, kind=kind, message=message)
@@ -92,6 +98,9 @@ class Plain:
         noun = "microbleed" if findings == 1 else "microbleeds"
         report = printable(str(files["report"]))
         print(f"{_name(image)}: {findings} {noun} found; report: {report}", file=self._out, flush=True)
+
+    def say(self, text: str) -> None:
+        print(text, file=self._out, flush=True)
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         where = f"{_name(image)}: " if image else ""
@@ -130,6 +139,10 @@ class Bar(Plain):
                questions: Sequence[Mapping[str, Any]] = ()) -> None:
         self._clear()
         super().result(image, files, findings, candidates, questions)
+
+    def say(self, text: str) -> None:
+        self._clear()
+        super().say(text)
 
     def error(self, image: str | None, kind: str, message: str) -> None:
         self._clear()

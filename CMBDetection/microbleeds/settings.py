@@ -7,6 +7,8 @@ from .errors import SettingsError
 
 MODALITIES = ("gre", "swi", "qsm")
 OPERATING_POINTS = ("balanced", "sensitive")
+DEVICES = ("auto", "cpu", "cuda")
+"""Where networks run; "auto" is the graphics card if there is one."""
 
 
 def _check(condition: bool, name: str, value: Any, expected: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .batch import OK
-from .command_options import add_device_option, add_telling_options
+from .command_options import add_device_option, add_telling_options, positive
 from .progress import Reporter
 
 _STEPS = ("detector_steps", "refine_steps", "teacher_steps", "student_steps")
@@ -66,8 +66,8 @@ def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) 
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N",
                             help="batches (default: as many as the shipped recipe has)")
     add_device_option(parser)
-    parser.add_argument("--jobs", type=int, metavar="N", help="scans prepared at a time (default: one per core)")
-    parser.add_argument("--threads", type=int, metavar="N", help="processor cores to train on (default: all)")
+    parser.add_argument("--jobs", type=positive, metavar="N", help="scans prepared at a time (default: one per core)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="processor cores to train on (default: all)")
     add_telling_options(parser)
 
 
@@ -86,9 +86,9 @@ def _train(options: argparse.Namespace, reporter: Reporter) -> int:
                       choose_device(options.device), options.jobs)
     figures = train(job, _settings(options), reporter)
     balanced = figures["clean-up, balanced"]
-    _say(options, f"The model is in {options.output}; use it with cmbdetect detect --model {options.output}. On the "
-         f"{figures['scans']} held-out scans its thresholds were chosen on: TPR {balanced['tpr']} at "
-         f"{balanced['fp_per_scan']} false positives per scan (balanced).")
+    reporter.say(f"The model is in {options.output}; use it with cmbdetect detect --model {options.output}. On the "
+                 f"{figures['scans']} held-out scans its thresholds were chosen on: TPR {balanced['tpr']} at "
+                 f"{balanced['fp_per_scan']} false positives per scan (balanced).")
     return OK
 
 
@@ -100,7 +100,7 @@ def _cross_validate(options: argparse.Namespace, reporter: Reporter) -> int:
     job = CrossValidationJob(_folders(options.data, options), options.folds, options.output, _work(options),
                              choose_device(options.device), options.jobs)
     figures = cross_validate(job, _settings(options), reporter)
-    _say(options, table(figures))
+    reporter.say(table(figures))
     return OK
 
 
@@ -116,8 +116,9 @@ def _finetune(options: argparse.Namespace, reporter: Reporter) -> int:
     verdict = adapt(job, _settings(options, FINE_TUNING), reporter)
     score = (f"{verdict['after']:.3f} instead of {verdict['before']:.3f} on {verdict['held_out_scans']} held-out scans "
              f"with {verdict['held_out_microbleeds']} microbleeds, not worse in {verdict['sure']:.0%} of samples")
-    _say(options, f"Better: {score}. The new model is in {options.output}; {job.model.name} stays as it is."
-         if verdict["accepted"] else f"Not better: {score}. Nothing was written; {job.model.name} stays in use.")
+    reporter.say(f"Better: {score}. The new model is in {options.output}; {job.model.name} stays as it is."
+                 if verdict["accepted"] else
+                 f"Not better: {score}. Nothing was written; {job.model.name} stays in use.")
     return OK
 
 
@@ -148,8 +149,3 @@ def _absolute(text: str) -> Path:
 def _limit_threads(options: argparse.Namespace) -> None:
     if options.threads:
         os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(options.threads)))
-
-
-def _say(options: argparse.Namespace, text: str) -> None:
-    if options.progress != "json":
-        print(text)

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from microbleeds.evaluation.matching import CENTRE_LIMIT_MM, pair_centres
+from microbleeds.evaluation.matching import near, pair_centres
 from microbleeds.evaluation.metrics import ScoredCandidates
 from microbleeds.evaluation.reliability import ReliabilityBin, bootstrap_ece, expected_calibration_error, reliability
-from scipy.spatial.distance import cdist
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +46,11 @@ class CalibrationScore:
 
 def label(candidates: ScoredCandidates) -> Labelled:
     """Say which of one scan's candidates are true; those spared are left out."""
-    pairs, spared = pair_centres(candidates.positions_ras, candidates.lesions_ras, spared_ras=candidates.spared_ras)
-    distances_mm = cdist(candidates.positions_ras, np.reshape(candidates.lesions_ras, (-1, 3)))
-    true = (distances_mm < CENTRE_LIMIT_MM).any(axis=1)
+    pairs = pair_centres(candidates.positions_ras, candidates.lesions_ras)
+    true = near(candidates.positions_ras, candidates.lesions_ras)
     again = true.copy()
     again[pairs[:, 0]] = False
-    counted = true | ~spared
+    counted = true if candidates.spared is None else true | ~candidates.spared
     return Labelled(candidates.scores[counted], true[counted], again[counted])
 
 

@@ -29,7 +29,7 @@ from microbleeds.evaluation.cases import Case, read_prediction
 from microbleeds.evaluation.drawn_truth import Drawn, read_drawn_truth
 from microbleeds.evaluation.evaluate import scored_candidates
 from microbleeds.evaluation.intervals import Intervals, bootstrap
-from microbleeds.evaluation.matching import Counts, Lesions
+from microbleeds.evaluation.matching import Counts, Lesions, near
 from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates, Summary, froc, summarise
 from microbleeds.outputs import FILE_NAMES
 from microbleeds.read_write import read_labels, scan_stem
@@ -108,7 +108,7 @@ def score_case(case: BenchmarkCase, data_set: Path, predictions: Path) -> CaseSc
     clusters, result = read_prediction(labels, findings if findings.exists() else None)
     truth = read_drawn_truth(data_set / case.image, data_set / case.brain, clusters, labels)
     lesions = Lesions(visible_centres_ras(truth), ())
-    candidates = {name: replace(item, spared_ras=invisible_ras(truth))
+    candidates = {name: replace(item, spared=near(item.positions_ras, invisible_ras(truth)))
                   for name, item in scored_candidates(Case(case.name, clusters, lesions, result)).items()}
     verdict = judge(_predictions(clusters, read_labels(labels)), truth)
     if result is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from microbleeds.errors import InputError
 from microbleeds.evaluation.intervals import Intervals, bootstrap
-from microbleeds.evaluation.matching import Counts, match_centres
+from microbleeds.evaluation.matching import Counts, match_centres, near
 from microbleeds.evaluation.metrics import Summary, summarise
 from microbleeds.findings import DetectionResult
 
@@ -71,8 +71,10 @@ def count_steps(result: DetectionResult, lesions_ras: np.ndarray, spared_ras: np
     threshold = threshold_of(result)
     left = {DETECTOR: result.candidates,
             STUDENT: [candidate for candidate in result.candidates if candidate.probability >= threshold]}
-    counts = {step: match_centres([candidate.position_ras for candidate in candidates], lesions_ras,
-                                  spared_ras=spared_ras) for step, candidates in left.items()}
+    counts = {}
+    for step, candidates in left.items():
+        positions_ras = [candidate.position_ras for candidate in candidates]
+        counts[step] = match_centres(positions_ras, lesions_ras, spared=near(positions_ras, spared_ras))
     return {**counts, CLEAN_UP: final}
 
 

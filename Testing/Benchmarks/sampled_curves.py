@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from microbleeds.evaluation.intervals import CONFIDENCE, RESAMPLES
-from microbleeds.evaluation.matching import match_centres
 from microbleeds.evaluation.metrics import ScoredCandidates
 
 _THRESHOLDS = 300
@@ -43,8 +42,7 @@ def curve_of(scans: Sequence[ScoredCandidates], most_false: float) -> Curve:
     # below, every threshold costs more than is asked for
     ranked = np.unique(ranked[:lesions.sum() + int(most_false * len(scans)) + 1])
     chosen = ranked[np.unique(np.linspace(0, len(ranked) - 1, _THRESHOLDS).astype(int))] if len(ranked) else ranked
-    counts = [[match_centres(scan.positions_ras[scan.scores >= threshold], scan.lesions_ras,
-                             spared_ras=scan.spared_ras) for threshold in (*chosen, np.inf)] for scan in scans]
+    counts = [[scan.counts(threshold) for threshold in (*chosen, np.inf)] for scan in scans]
     return Curve(lesions, np.array([[count.found for count in own] for own in counts]),
                  np.array([[count.false_positives for count in own] for own in counts]))
 

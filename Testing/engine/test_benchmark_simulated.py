@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from microbleeds.errors import InputError
-from microbleeds.evaluation.matching import Counts
+from microbleeds.evaluation.matching import Counts, near
 from microbleeds.evaluation.metrics import FrocPoint, ScoredCandidates
 from microbleeds.findings import KEPT, REMOVED, DetectionResult, Extrema, Finding, Provenance
 from microbleeds.outputs import write_result
@@ -309,7 +309,8 @@ def test_calibration_counts_what_the_clean_up_leaves(made, tmp_path):
     (4.9, 99, True), (5.1, 99, False), (4.9, 6, True), (5.1, 6, None)])
 def test_what_lies_near_a_lesion_is_true_and_near_a_hidden_one_left_out(x_mm, hidden_mm, true):
     labelled = label(ScoredCandidates(np.array([[0.0, 0, 0], [x_mm, 0, 0]]), np.array([0.8, 0.3]),
-                                      np.array([[0.0, 0, 0]]), np.array([[hidden_mm, 0.0, 0]])))
+                                      np.array([[0.0, 0, 0]]), near([[0.0, 0, 0], [x_mm, 0, 0]],
+                                                                    [[hidden_mm, 0.0, 0]])))
     assert labelled.true.tolist() == [True] + ([] if true is None else [true])
     assert labelled.again.tolist() == [False] + ([] if true is None else [true])
     assert labelled.probabilities.tolist() == [0.8] + ([] if true is None else [0.3])

@@ -1,3 +1,4 @@
+import argparse
 import errno
 import json
 import os
@@ -95,6 +96,19 @@ def test_help_and_version_need_neither_torch_nor_numpy():
     subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)
 
 
+def test_every_option_of_every_command_is_explained():
+    def parsers_of(parser):
+        yield parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for inner in action.choices.values():
+                    yield from parsers_of(inner)
+
+    unexplained = [(parser.prog, action.dest) for parser in parsers_of(cli._parser()) for action in parser._actions
+                   if not action.help and not isinstance(action, argparse._SubParsersAction)]
+    assert not unexplained
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])
@@ -103,7 +117,9 @@ def test_version(capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["detect"], ["detect", "a.nii"], ["detect", "a.nii", "-o", "x", "--threads",
-                                       "0"], ["detect", "a.nii", "-o", "x", "--modality", "ct"], ["nonsense"]])
+                                       "0"], ["detect", "a.nii", "-o", "x", "--modality", "ct"], ["nonsense"],
+                                       ["train", "--data", "d", "-o", "x", "--jobs", "-1"],
+                                       ["train", "--data", "d", "-o", "x", "--threads", "0"]])
 def test_a_wrong_command_line_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)

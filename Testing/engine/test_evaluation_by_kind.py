@@ -76,7 +76,7 @@ def test_a_hidden_microbleed_is_neither_hit_nor_false_positive(truth):
 
 def test_froc_spares_them_too(truth):
     positions = np.array([(10.0, 10, 9), (30, 10, 9), (10, 30, 9)])
-    scan = ScoredCandidates(positions, np.array([0.9, 0.9, 0.4]), positions[:1], positions[1:2])
+    scan = ScoredCandidates(positions, np.array([0.9, 0.9, 0.4]), positions[:1], np.array([False, True, False]))
     high, low = froc([scan], (0.5, 0.1))
     assert (high.sensitivity, high.precision, high.false_positives_per_scan) == (1.0, 1.0, 0)
     assert (low.precision, low.false_positives_per_scan) == (0.5, 1)

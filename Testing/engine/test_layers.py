@@ -30,9 +30,10 @@ LAYERS = {
     "training": "training.labelled_scans training.label_maps training.layouts_folders "
                 "training.layouts_simulated training.layouts_public training.layouts_reviews training.layouts "
                 "training.check_data_set training.splits training.training_settings training.cases training.augment "
-                "training.sampling training.losses training.precision training.fit training.mining training.batches "
-                "training.stages training.fit_calibration training.scoring training.operating_points "
-                "training.export training.train training.crossvalidate training.finetune training.simulated_sets "
+                "training.sampling training.losses training.precision training.fit training.work_clock "
+                "training.mining training.batches training.stages training.fit_calibration training.scoring "
+                "training.operating_points training.export training.train training.crossvalidate training.finetune "
+                "training.simulated_sets "
                 "training.coarse_training training.brain_mask_images training.train_brain_mask training.region_scans "
                 "training.region_images "
                 "training.train_region_map",

@@ -60,6 +60,20 @@ def test_bar_on_a_terminal_is_redrawn_in_place_and_cleared(monkeypatch):
     assert drawn[-2].strip() == ""
 
 
+def test_what_is_said_for_people_stands_on_a_line_of_its_own(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    both = Terminal()
+    bar = Bar(both, both)
+    bar.progress("d/a.nii.gz", "write", "Writing", 1.0)
+    bar.say("The files are in o.")
+    bar.done(0)
+    assert both.getvalue().endswith("\r" + " " * 59 + "\rThe files are in o.\n")
+    out, err = io.StringIO(), io.StringIO()
+    Plain(out, err).say("The files are in o.")
+    JsonLines(out).say("The files are in o.")
+    assert (out.getvalue(), err.getvalue()) == ("The files are in o.\n", "")
+
+
 def test_bar_elsewhere_writes_one_line_per_step():
     out, err = io.StringIO(), io.StringIO()
     tell_everything(Bar(out, err))

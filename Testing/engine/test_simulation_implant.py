@@ -1,6 +1,7 @@
 """Implants: what they change, by how much, where they may lie, and that they agree with the simulator itself."""
 
 import json
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -276,7 +277,9 @@ class TestFiles:
 
     def test_layout_is_that_of_the_data_sets(self, scan):
         write_json(scan.with_name("sub-1_T2star.json"), {"EchoTime": 0.025, "MagneticFieldStrength": 3})
-        assert implant_files([str(scan)], self.job(scan), Plain()) == 0
+        out = StringIO()
+        assert implant_files([str(scan)], self.job(scan), Plain(out)) == 0
+        assert out.getvalue().startswith(f"1 scan with implants is in {(scan.parents[1] / 'out').resolve()}; ")
         image = scan.parents[1] / "out" / scan.name
         truth = read_drawn_truth(image, image.with_name("sub-1_T2star_desc-brain_mask.nii.gz"), read_scan(image).volume,
                                  image)
@@ -289,6 +292,15 @@ class TestFiles:
         assert implant_files([str(scan)], self.job(scan), Plain()) == 2
         assert "sub-1_T2star.nii.gz: error: The echo time" in capsys.readouterr().err
         assert implant_files([str(scan)], self.job(scan, echo_time_ms=20.0, field_tesla=1.5), Plain()) == 0
+
+    @pytest.mark.parametrize(("given", "said"), [
+        ({"bleeds": -1}, "-1 microbleeds"), ({"mimics": 10_000}, "10000 mimics"), ({"echo_time_ms": 0.0}, "of 0 ms"),
+        ({"field_tesla": 90.0}, "of 90 T")])
+    def test_what_no_scan_can_have_is_refused_before_any_is_read(self, scan, given, said, capsys):
+        scan.unlink()
+        with pytest.raises(SettingsError, match=said):
+            implant_files([str(scan)], self.job(scan, **given), Plain())
+        assert not (scan.parents[1] / "out").exists() and capsys.readouterr() == ("", "")
 
     def test_the_scan_itself_is_never_overwritten(self, scan, capsys):
         before = scan.read_bytes()

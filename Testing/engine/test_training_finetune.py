@@ -22,7 +22,7 @@ def scored(name, lesions, found, false, sure=4.0):
                                                               np.zeros(false)], axis=1)])
     logits = np.full(len(positions), sure)
     return ScoredCase(name, name, "gre", positions, logits, logits, np.arange(len(positions)) < found,
-                      np.zeros(len(positions), bool), np.ones(len(positions), bool), lesions_mm, np.empty((0, 3)))
+                      np.zeros(len(positions), bool), np.ones(len(positions), bool), lesions_mm)
 
 
 def test_the_score_is_the_mean_rate_at_the_five_costs():

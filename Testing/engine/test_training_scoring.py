@@ -7,6 +7,7 @@ import pytest
 import torch
 from microbleeds.calibration import Calibration
 from microbleeds.evaluation.matching import match_centres
+from microbleeds.evaluation.metrics import froc
 from microbleeds.networks import Detector, Student
 from microbleeds.settings import OPERATING_POINTS, Settings
 from microbleeds.step1_candidates import find_candidates
@@ -90,7 +91,6 @@ def test_every_candidate_is_where_and_what_it_was_drawn_as():
     one = score_case(case, BrightVoxels(), BrightMiddle(), "cpu")
     assert (one.name, one.subject, one.modality) == ("case", "subject of case", "gre")
     np.testing.assert_allclose(one.lesions_mm, np.array(LESIONS) * (1, 1, 2))
-    np.testing.assert_allclose(one.spared_mm, [np.array(IGNORED_PLACE) * (1, 1, 2)])
     places = [near(one.positions_mm, place) for place in (*LESIONS, *FALSE, IGNORED_PLACE)]
     assert [int(own.sum()) for own in places] == [1, 1, 0, 1, 1, 1]
     assert np.array_equal(one.on_lesion, places[0] | places[1])
@@ -133,6 +133,29 @@ def test_ignored_regions_count_neither_as_right_nor_as_wrong():
         assert np.count_nonzero(one.kept & ~one.spared) == 3 + false
 
 
+def test_what_overlaps_a_large_ignored_region_is_spared_however_far_from_its_centre():
+    case = scene(false=(), lesions=LESIONS[1:])
+    classes, image = np.array(case.classes), np.array(case.images)
+    classes[5:25, 5:25, 5:9], image[0][cube((7, 7, 7))] = IGNORED, 0.5
+    one = score_case(replace(case, classes=classes, images=image), BrightVoxels(), BrightMiddle(), "cpu")
+    far = near(one.positions_mm, (7, 7, 7))
+    assert far.sum() == 1 and one.spared[far] and one.kept[far]
+    scores = np.ones(len(one.kept))
+    count, = counts_at([one], [scores], 0.5, cleanup=True)
+    assert (count.found, count.false_positives) == (2, 0)
+    point, = froc([one.candidates(scores, kept_only=True)], (0.5,))
+    assert (point.sensitivity, point.false_positives_per_scan) == (1, 0)
+    assert choose_operating_points([one]).figures["clean-up, balanced"]["precision"] == 1
+
+
+def test_what_lies_as_near_to_an_ignored_spot_as_a_find_is_spared_too():
+    i, j, k = IGNORED_PLACE
+    for away, spared in ((4, True), (6, False)):
+        one = score_case(scene(false=[(i - away, j, k)]), BrightVoxels(), BrightMiddle(), "cpu")
+        own = near(one.positions_mm, (i - away, j, k))
+        assert own.sum() == 1 and bool(one.spared[own][0]) == spared and bool(one.judged[own][0]) != spared
+
+
 def test_a_candidate_on_a_lesion_is_right_though_it_reaches_into_what_is_ignored():
     case = scene(lesions=LESIONS[:1], false=())
     classes, image = np.array(case.classes), np.array(case.images)
@@ -153,7 +176,8 @@ def test_the_counts_fall_with_the_threshold_and_are_those_of_matching():
     for threshold in np.linspace(0, 1, 21):
         counts = counts_at(found, scores, threshold, cleanup=True)
         assert counts == [match_centres(one.positions_mm[one.kept & (own >= threshold)], one.lesions_mm,
-                                        spared_ras=one.spared_mm) for one, own in zip(found, scores, strict=True)]
+                                        spared=one.spared[one.kept & (own >= threshold)])
+                          for one, own in zip(found, scores, strict=True)]
         totals = np.array([(count.found, count.predictions) for count in counts])
         assert before is None or (totals <= before).all()
         before = totals
@@ -187,7 +211,7 @@ def drawn_scores(seed, scans=12, false=40.0, overlap=1.5):
         detector = rng.normal(np.where(labels, 1, -1), overlap)
         result.append(ScoredCase(
             f"case-{number}", f"subject-{number}", "gre", np.concatenate([found, wrong]), student, detector, labels,
-            np.zeros(len(labels), bool), rng.random(len(labels)) < 0.9, lesions, np.zeros((0, 3))))
+            np.zeros(len(labels), bool), rng.random(len(labels)) < 0.9, lesions))
     return result
 
 

@@ -107,8 +107,8 @@ def test_the_seed_decides_and_the_order_of_the_scans_does_not():
 
 def test_too_few_subjects_are_refused():
     items = [Item(str(number), subject) for number, subject in enumerate("aaabbb")]
-    with pytest.raises(InputError, match="have 2 subjects, too few for 3 parts"):
+    with pytest.raises(InputError, match="have 2 subjects, but 3 are needed"):
         folds_by_subject(items, 3, 0)
-    with pytest.raises(InputError, match="have 1 subject, too few for 2 parts"):
+    with pytest.raises(InputError, match="have 1 subject, but 2 are needed"):
         hold_out(items[:3], 0.2, 0)
     assert list(map(len, hold_out(items, 0.2, 0))) == [3, 3]

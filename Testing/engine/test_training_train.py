@@ -138,8 +138,13 @@ def test_an_interrupted_training_ends_with_the_same_weights(data, trained, tmp_p
         code, events = run(capsys, *arguments)
         assert code == 130 and events[-1] == {"event": "done", "exit_code": 130}
     assert not (tmp_path / "tiny").exists()
+    spent = tmp_path / "tiny-work" / "spent.json"
+    assert json.loads(spent.read_text())["seconds"] > 0
+    spent.write_text('{"seconds": 5400}')
     code, _ = run(capsys, *arguments)
     assert code == 0
+    minutes = read_card(tmp_path / "tiny")["training"]["minutes"]
+    assert 90 <= minutes < 100 and json.loads(spent.read_text())["seconds"] == pytest.approx(60 * minutes, abs=40)
     teacher, other = (torch.load(folder / "tiny-work" / "3-teacher.pt", weights_only=True)["network"]
                       for folder in (trained, tmp_path))
     assert all(torch.equal(value, other[name]) for name, value in teacher.items())
@@ -225,6 +230,14 @@ def test_a_work_folder_of_another_models_adaptation_is_refused(data, trained, tm
     arguments = ("--data", data / "own", "-o", tmp_path / "out", "--device", "cpu", "--progress", "json")
     assert run(capsys, "finetune", "--from", trained / "tiny", *arguments)[0] == 130
     assert "begun with other data" in refused(capsys, "finetune", "--from", tmp_path / "second", *arguments)
+
+
+def test_a_single_subject_is_not_enough_to_adapt_a_model_to(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(finetune, "prepare_cases", lambda *arguments: pytest.fail("prepared"))
+    write_scan(tmp_path / "one", "sub-01", drawn_scan(3))
+    message = refused(capsys, "finetune", "--from", trained / "tiny", "--data", tmp_path / "one", "-o",
+                      tmp_path / "out", "--device", "cpu", "--progress", "json")
+    assert "have 1 subject, but 2 are needed" in message and not (tmp_path / "out-work").exists()
 
 
 @pytest.mark.usefixtures("no_training")

@@ -125,6 +125,9 @@ class _Silent:
     def result(self, image: str, files: Mapping[str, Path], findings: int, candidates: int) -> None:
         pass
 
+    def say(self, text: str) -> None:
+        pass
+
     def error(self, image: str | None, kind: str, message: str) -> None:
         pass
 

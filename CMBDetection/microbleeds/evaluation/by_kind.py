@@ -20,7 +20,7 @@ from ..geometry import voxel_to_ras
 from ..simulation.shapes import MICROBLEED, MIMICS
 from ..volume import Volume
 from .drawn_truth import Drawn, DrawnTruth
-from .matching import Counts, cluster_centres_ras, pair_centres
+from .matching import Counts, cluster_centres_ras, near, pair_centres
 
 NEAR_MM = 3.0
 """How far from a thing a false positive may lie to be put down to it: half a thick slice, or the blooming's edge."""
@@ -87,7 +87,8 @@ def judge(clusters: Volume, truth: DrawnTruth) -> Verdict:
     lesions = visible_microbleeds(truth.drawn)
     centres_ras = visible_centres_ras(truth)
     predicted_ras = cluster_centres_ras(clusters)
-    pairs, spared = pair_centres(predicted_ras, centres_ras, spared_ras=invisible_ras(truth))
+    pairs, spared = pair_centres(predicted_ras, centres_ras), near(predicted_ras, invisible_ras(truth))
+    spared[pairs[:, 0]] = False
     wrong = ~spared
     wrong[pairs[:, 0]] = False
     regions = region_voxels(clusters.data, len(predicted_ras))

@@ -109,7 +109,7 @@ def match_clusters(clusters: Volume, lesions: Lesions) -> Counts:
 
 
 def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM,
-                  spared_ras: np.ndarray = ()) -> Counts:
+                  spared: np.ndarray | None = None) -> Counts:
     """Count one-to-one pairs of centres nearer than `limit_mm`.
 
     Parameters
@@ -117,40 +117,33 @@ def match_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: 
     predicted_ras : (m, 3) RAS mm
     centres_ras : (n, 3) RAS mm
         Of the reference.
-    spared_ras : (k, 3) RAS mm
-        Predictions without a partner that lie near one of these count neither as right nor as wrong.
+    spared : (m,) bool, optional
+        Predictions that, without a partner, count neither as right nor as wrong.
 
     Examples
     --------
     >>> match_centres([[0, 0, 0], [1, 0, 0]], [[0, 0, 4.9]])
     Counts(lesions=1, found=1, predictions=2, correct=1)
     """
-    pairs, spared = pair_centres(predicted_ras, centres_ras, limit_mm, spared_ras)
-    return Counts(len(centres_ras), len(pairs), len(predicted_ras) - int(spared.sum()), len(pairs))
+    pairs = pair_centres(predicted_ras, centres_ras, limit_mm)
+    left_out = 0 if spared is None else int(spared.sum() - spared[pairs[:, 0]].sum())
+    return Counts(len(centres_ras), len(pairs), len(predicted_ras) - left_out, len(pairs))
 
 
-def pair_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM,
-                 spared_ras: np.ndarray = ()) -> tuple[np.ndarray, np.ndarray]:
-    """Pair centres as `match_centres` counts them.
+def near(points_ras: np.ndarray, others_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM) -> np.ndarray:
+    """Return which of the points (m, 3) lie nearer than `limit_mm` to any of the others (n, 3): (m,) bool."""
+    return (cdist(np.reshape(points_ras, (-1, 3)), np.reshape(others_ras, (-1, 3))) < limit_mm).any(axis=1)
 
-    Returns
-    -------
-    pairs : (p, 2) int
-        Prediction and lesion of each pair.
-    spared : (m,) bool
-        Predictions without a partner near one of `spared_ras`.
-    """
-    predicted_ras, centres_ras, spared_ras = (np.reshape(points, (-1, 3))
-                                              for points in (predicted_ras, centres_ras, spared_ras))
+
+def pair_centres(predicted_ras: np.ndarray, centres_ras: np.ndarray, limit_mm: float = CENTRE_LIMIT_MM) -> np.ndarray:
+    """Return prediction and lesion of each pair that `match_centres` counts, (p, 2) int."""
+    predicted_ras, centres_ras = (np.reshape(points, (-1, 3)) for points in (predicted_ras, centres_ras))
     distances_mm = cdist(predicted_ras, centres_ras)
-    near = distances_mm < limit_mm
+    close = distances_mm < limit_mm
     # a pair that is too far costs more than all near pairs together, so the number of near pairs comes first
     too_far_mm = limit_mm * (min(distances_mm.shape) + 1)
-    pairs = np.stack(linear_sum_assignment(np.where(near, distances_mm, too_far_mm)), axis=1)
-    pairs = pairs[near[tuple(pairs.T)]]
-    spared = (cdist(predicted_ras, spared_ras) < limit_mm).any(axis=1)
-    spared[pairs[:, 0]] = False
-    return pairs, spared
+    pairs = np.stack(linear_sum_assignment(np.where(close, distances_mm, too_far_mm)), axis=1)
+    return pairs[close[tuple(pairs.T)]]
 
 
 def cluster_centres_ras(clusters: Volume) -> np.ndarray:

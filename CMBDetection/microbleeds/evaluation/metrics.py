@@ -75,13 +75,19 @@ class FrocPoint:
 class ScoredCandidates:
     """Candidates of one scan with a score, and the lesions of the reference: (m, 3) RAS mm, (m,), (n, 3) RAS mm.
 
-    Candidates near `spared_ras` (k, 3) are left out, see `matching.match_centres`.
+    Candidates that are `spared`, (m,) bool, are left out unless they lie on a lesion, see `matching.match_centres`.
     """
 
     positions_ras: np.ndarray
     scores: np.ndarray
     lesions_ras: np.ndarray
-    spared_ras: np.ndarray = ()
+    spared: np.ndarray | None = None
+
+    def counts(self, threshold: float) -> Counts:
+        """Count the candidates with a score of at least the threshold, by distance of centres."""
+        chosen = self.scores >= threshold
+        return match_centres(self.positions_ras[chosen], self.lesions_ras,
+                             spared=None if self.spared is None else self.spared[chosen])
 
 
 def rates(counts: Counts) -> Rates:
@@ -133,8 +139,7 @@ def froc(scans: Sequence[ScoredCandidates], thresholds: Sequence[float] = FROC_T
 
 
 def _froc_point(scans: Sequence[ScoredCandidates], threshold: float) -> FrocPoint:
-    counts = [match_centres(scan.positions_ras[scan.scores >= threshold], scan.lesions_ras,
-                            spared_ras=scan.spared_ras) for scan in scans]
+    counts = [scan.counts(threshold) for scan in scans]
     pooled, wrong = rates(pool(counts)), false_positives(counts)
     return FrocPoint(threshold, pooled.sensitivity, pooled.precision, wrong.per_scan, wrong.per_scan_with_lesions,
                      wrong.per_scan_without_lesions)

@@ -67,7 +67,8 @@ class ImplantSettings:
     def protocol(self, spacing: np.ndarray) -> Protocol:
         """Return the protocol of a scan whose slices are along its last axis."""
         # inversions smooth and do not ring, so the edge of k-space is faded out over its whole width for QSM
-        return Protocol(field_tesla=self.field_tesla or 3.0, echo_times_ms=(self.echo_time_ms or 20.0,),
+        return Protocol(field_tesla=3.0 if self.field_tesla is None else self.field_tesla,
+                        echo_times_ms=(20.0 if self.echo_time_ms is None else self.echo_time_ms,),
                         in_plane_mm=float(spacing[:2].mean()), slice_mm=float(spacing[2]),
                         taper=1.0 if self.modality == "qsm" else 0.2)
 

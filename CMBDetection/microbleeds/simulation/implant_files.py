@@ -50,6 +50,8 @@ def implant_files(images: Sequence[str], job: ImplantJob, reporter: Reporter) ->
         raise SettingsError(f"--mask {job.mask} fits one image, but {len(images)} were given; run them one by one.")
     if job.seed < 0:
         raise SettingsError(f"A seed of {job.seed} cannot be used; give 0 or more.")
+    # raises what is wrong in any scan; as QSM, which needs neither echo time nor field strength
+    ImplantSettings("qsm", job.echo_time_ms, job.field_tesla, job.bleeds, job.mimics).protocol(np.ones(3))
     make_folder(job.folder)
     codes = []
     for image in images:
@@ -60,6 +62,9 @@ def implant_files(images: Sequence[str], job: ImplantJob, reporter: Reporter) ->
             raise
         except Exception as error:
             codes.append(tell(error, image, job.debug, reporter))
+    if done := codes.count(OK):
+        reporter.say(f"{done} {'scan' if done == 1 else 'scans'} with implants {'is' if done == 1 else 'are'} in "
+                     f"{job.folder.resolve()}; S_desc-truth.tsv of scan S says what was implanted where.")
     return OUR_FAULT if OUR_FAULT in codes else max(codes, default=OK)
 
 

@@ -17,9 +17,9 @@ from .check_data_set import check_data_set
 from .fit import Tell
 from .operating_points import OperatingPoints, choose_operating_points, row
 from .scoring import ScoredCase, counts_at, load_scores, probabilities, reliability_of, save_scores, score_cases
-from .splits import folds_by_subject, hold_out
+from .splits import folds_by_subject, hold_out, refuse_few_subjects
 from .stages import Place, train_networks
-from .train import DataFolders, cases_of, claim_work_folder, collect, refuse_few_subjects, teller
+from .train import DataFolders, cases_of, claim_work_folder, collect, teller
 from .training_settings import TrainingSettings
 
 STEPS = ("detector", "student", "clean-up")

@@ -32,7 +32,7 @@ from .mining import mine_cases
 from .operating_points import choose_operating_points
 from .sampling import sites_of
 from .scoring import ScoredCase, counts_at, probabilities, score_cases
-from .splits import hold_out
+from .splits import hold_out, refuse_few_subjects
 from .stages import detector_loss_of, label_loss, with_lookalikes
 from .train import DataFolders, claim_work_folder, collect, teller
 from .training_settings import TrainingSettings
@@ -79,6 +79,7 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
     scans = collect(job.data)
     check_data_set(scans)
+    refuse_few_subjects(scans, 2)
     claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256)
     tell = teller(reporter, job.output.name)
     cases = prepare_cases(scans, job.work / "cases", job.jobs,

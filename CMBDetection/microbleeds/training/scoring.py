@@ -11,7 +11,7 @@ from torch import nn
 
 from ..calibration import Calibration, apply, logit
 from ..components import label_components
-from ..evaluation.matching import Counts, match_centres
+from ..evaluation.matching import Counts, near
 from ..evaluation.metrics import ScoredCandidates
 from ..evaluation.reliability import ReliabilityBin, reliability
 from ..read_write import write_text
@@ -25,14 +25,17 @@ from .labelled_scans import IGNORED
 CANDIDATE_SETTINGS = CandidateSettings(threshold=0.2, peak_share=0.7)
 """The threshold is low, because the second step judges: a candidate that is not made cannot be found. The share gave
 regions as large as the true ones on held-out simulated scans, and the highest Dice."""
+_FORMER = "spared_mm"
+"""In files of trainings that were begun before candidates themselves were spared."""
 
 
 @dataclass(frozen=True, eq=False)
 class ScoredCase:
     """The candidates of one case and its lesions; positions in mm on the case's grid, (n, 3).
 
-    `on_lesion` says which candidates overlap a lesion, `spared` which others lie on something that counts neither as
-    right nor as wrong, `kept` which ones the clean-up leaves.
+    `on_lesion` says which candidates overlap a lesion, `spared` which others count neither as right nor as wrong: they
+    overlap something ignored, or lie as near to its centre as what is found to that of a lesion. `kept` says which ones
+    the clean-up leaves.
     """
 
     name: str
@@ -45,7 +48,6 @@ class ScoredCase:
     spared: np.ndarray
     kept: np.ndarray
     lesions_mm: np.ndarray
-    spared_mm: np.ndarray
 
     @property
     def judged(self) -> np.ndarray:
@@ -55,7 +57,7 @@ class ScoredCase:
     def candidates(self, scores: np.ndarray, kept_only: bool) -> ScoredCandidates:
         """Return the candidates with scores (n,), all of them or those that the clean-up leaves."""
         chosen = self.kept if kept_only else np.ones(len(self.kept), bool)
-        return ScoredCandidates(self.positions_mm[chosen], scores[chosen], self.lesions_mm, self.spared_mm)
+        return ScoredCandidates(self.positions_mm[chosen], scores[chosen], self.lesions_mm, self.spared[chosen])
 
 
 def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str) -> ScoredCase:
@@ -67,13 +69,15 @@ def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str)
     rules = removal_rules([candidate.voxels for candidate in found], positions, prepared.image, prepared.brain,
                           CleanupSettings())
     labels, count = label_components(np.asarray(case.classes) == IGNORED)
-    ignored = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))).reshape(-1, 3)
+    ignored_mm = case.spacing * np.array(
+        ndimage.center_of_mass(labels > 0, labels, range(1, count + 1))).reshape(-1, 3)
     on_lesion = np.array([(case.lesions[tuple(candidate.voxels.T)] > 0).any() for candidate in found], bool)
     spared = np.array([(case.classes[tuple(candidate.voxels.T)] == IGNORED).any() for candidate in found], bool)
+    spared = (spared | near(positions, ignored_mm)) & ~on_lesion
     return ScoredCase(
         case.name, case.subject, case.modality, positions, logit([candidate.probability for candidate in found]),
-        logit([candidate.detector_probability for candidate in found]), on_lesion, spared & ~on_lesion,
-        np.array([rule is None for rule in rules], bool), case.lesion_centres() * case.spacing, ignored * case.spacing)
+        logit([candidate.detector_probability for candidate in found]), on_lesion, spared,
+        np.array([rule is None for rule in rules], bool), case.lesion_centres() * case.spacing)
 
 
 def score_cases(cases: Sequence[Case], detector: nn.Module, student: nn.Module, device: str,
@@ -95,11 +99,11 @@ def save_scores(scored: Sequence[ScoredCase], path: Path) -> None:
 
 def load_scores(path: Path) -> tuple[ScoredCase, ...]:
     """Read what `save_scores` wrote."""
-    shapes = {"positions_mm": (-1, 3), "lesions_mm": (-1, 3), "spared_mm": (-1, 3)}
+    shapes = {"positions_mm": (-1, 3), "lesions_mm": (-1, 3)}
     masks = ("on_lesion", "spared", "kept")
     return tuple(ScoredCase(**{
         name: np.array(value, bool if name in masks else float).reshape(shapes.get(name, (-1,)))
-        if isinstance(value, list) else value for name, value in one.items()})
+        if isinstance(value, list) else value for name, value in one.items() if name != _FORMER})
         for one in json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -118,11 +122,7 @@ def reliability_of(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray]) -
 def counts_at(scored: Sequence[ScoredCase], scores: Sequence[np.ndarray], threshold: float,
               cleanup: bool) -> list[Counts]:
     """Return the counts of each case at a threshold of its candidates' scores, by distance of centres."""
-    counts = []
-    for one, own in zip(scored, scores, strict=True):
-        chosen = (own >= threshold) & (one.kept if cleanup else True)
-        counts.append(match_centres(one.positions_mm[chosen], one.lesions_mm, spared_ras=one.spared_mm))
-    return counts
+    return [one.candidates(own, kept_only=cleanup).counts(threshold) for one, own in zip(scored, scores, strict=True)]
 
 
 def _silent(fraction: float) -> None:

@@ -31,12 +31,10 @@ def folds_by_subject(items: Sequence[Item], count: int, seed: int,
     InputError
         If there are fewer subjects than folds.
     """
+    refuse_few_subjects(items, count)
     sizes: Counter[str] = Counter()
     for item in items:
         sizes[item.subject] += load(item)
-    if len(sizes) < count:
-        raise InputError(f"The data have {len(sizes)} {'subject' if len(sizes) == 1 else 'subjects'}, too few for "
-                         f"{count} parts that share none; add subjects or ask for fewer parts.")
     names = sorted(sizes)
     order = [names[index] for index in np.random.default_rng(seed).permutation(len(names))]
     # large subjects first, each into the smallest fold, keeps the folds alike
@@ -49,6 +47,15 @@ def folds_by_subject(items: Sequence[Item], count: int, seed: int,
         loads[fold] += sizes[name]
         numbers[fold] += 1
     return [[item for item in items if fold_of[item.subject] == fold] for fold in range(count)]
+
+
+def refuse_few_subjects(items: Sequence[HasSubject], needed: int) -> None:
+    """Raise an InputError if the items are of fewer subjects than needed for parts that share none."""
+    found = len({item.subject for item in items})
+    if found < needed:
+        raise InputError(f"The data have {found} {'subject' if found == 1 else 'subjects'}, but {needed} are needed, "
+                         "because training, thresholds and tests share none; add subjects or ask for another number "
+                         "of parts.")
 
 
 def hold_out(items: Sequence[Item], share: float, seed: int,

@@ -1,7 +1,6 @@
 """A whole training: labelled scans in, a model folder out, with thresholds and figures from held-out subjects."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -25,9 +24,10 @@ from .labelled_scans import LabelledScan
 from .layouts import find_labelled_scans
 from .operating_points import OperatingPoints, choose_operating_points
 from .scoring import ScoredCase, probabilities, reliability_of, save_scores, score_cases
-from .splits import hold_out
+from .splits import hold_out, refuse_few_subjects
 from .stages import Place, train_networks
 from .training_settings import TrainingSettings
+from .work_clock import WorkClock
 
 _SETTINGS_FILE = "training.json"
 
@@ -70,8 +70,8 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     refuse_shared_subjects(scans, others)
     refuse_few_subjects(scans, 1 if others else 2)
     claim_work_folder(job.work, settings, scans)
-    started = time.monotonic()
-    tell = teller(reporter, job.output.name)
+    clock = WorkClock(job.work)
+    tell = clock.noting(teller(reporter, job.output.name))
     cases = cases_of([*scans, *others], job.work, job.jobs, tell)
     cases, held_out = (cases[:len(scans)], cases[len(scans):]) if others else \
         hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
@@ -86,7 +86,7 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     about = {"held_out_figures": points.figures, "training": {
         "settings": asdict(settings), "scans": len(cases), "subjects": sorted({case.subject for case in cases}),
         "held_out_subjects": sorted({case.subject for case in held_out}), "version": __version__,
-        "torch": str(torch.__version__), "device": job.device, "minutes": round((time.monotonic() - started) / 60)}}
+        "torch": str(torch.__version__), "device": job.device, "minutes": round(clock.minutes)}}
     export_model(job.output, networks.detector, networks.student, points.calibration, points.settings(), about)
     return points.figures
 
@@ -104,14 +104,6 @@ def refuse_shared_subjects(scans: Sequence[LabelledScan], others: Sequence[Label
         raise InputError(f"Training and held-out data share {len(shared)} "
                          f"{'subject' if len(shared) == 1 else 'subjects'}: {', '.join(shared[:10])}; "
                          "leave them out of one of the two.")
-
-
-def refuse_few_subjects(scans: Sequence[LabelledScan], needed: int) -> None:
-    """Raise an InputError if the scans are of fewer subjects than needed for parts that share none."""
-    found = len({scan.subject for scan in scans})
-    if found < needed:
-        raise InputError(f"The data have {found} {'subject' if found == 1 else 'subjects'}, but {needed} are needed, "
-                         "because training, thresholds and tests share none; add subjects or ask for fewer folds.")
 
 
 def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[LabelledScan], **more: Any) -> None:
