@@ -51,12 +51,16 @@ class CandidateSettings:
     """Detector probability from which a voxel belongs to a candidate."""
     peak_share: float = 0.0
     """Share of a candidate's own peak under which its voxels are left out again; 0 keeps all."""
+    prominence: float = 0.3
+    """How far the log-odds must fall between two peaks that are two candidates, so that noise splits none. Between two
+    sure lesions the probability may fall from .98 to .95 only."""
     max_candidates: int = 5000
     """The most probable ones are kept when there are more."""
 
     def __post_init__(self):
         _check(0 < self.threshold < 1, "threshold", self.threshold, "between 0 and 1")
         _check(0 <= self.peak_share < 1, "peak_share", self.peak_share, "in [0, 1)")
+        _check(self.prominence > 0, "prominence", self.prominence, "> 0")
         _check(self.max_candidates > 0, "max_candidates", self.max_candidates, "> 0")
 
 

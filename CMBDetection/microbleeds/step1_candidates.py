@@ -16,11 +16,6 @@ from .tiling import probability_map
 
 _PEAK_DISTANCE_MM = 2.0
 """Peaks nearer to each other belong to one lesion."""
-_PROMINENCE = 0.3
-"""How far the log-odds must fall between two peaks, so that noise does not split a lesion. Between two lesions of .98
-the map may fall to .95 only, which as a probability is hardly a fall. On 27 held-out simulated scans this brought 2
-points of TPR at 1 to 8 false positives per scan over a fall of .05 in probability; .1 to .2 and .5 to 1.2 brought less.
-"""
 _SUREST = 0.9999
 """Higher probabilities are not told apart: their log-odds depend on rounding."""
 _NEIGHBOURS = np.array([(i, j, k) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1) if i or j or k])
@@ -57,7 +52,7 @@ def find_candidates(prepared: Prepared, detector: nn.Module, settings: Candidate
     """
     channels = (prepared.image.data, prepared.symmetry.data)
     probability = run(detector, channels, prepared.brain.data, device, progress)
-    regions = cut_into_regions(probability, prepared.image.spacing, settings.threshold)
+    regions = cut_into_regions(probability, prepared.image.spacing, settings)
     candidates = [_candidate(summit(voxels, probability, settings.peak_share), probability, prepared)
                   for voxels in regions]
     candidates.sort(key=lambda candidate: (-candidate.detector_probability, candidate.position_ras))
@@ -70,8 +65,8 @@ def _candidate(voxels: np.ndarray, probability: np.ndarray, prepared: Prepared) 
     return Candidate(tuple(centre.tolist()), float(values.max()), voxels)
 
 
-def cut_into_regions(probability: np.ndarray, spacing_mm: np.ndarray, threshold: float) -> list[np.ndarray]:
-    """Return the regions at or above a threshold; regions with several clear peaks are split between these.
+def cut_into_regions(probability: np.ndarray, spacing_mm: np.ndarray, settings: CandidateSettings) -> list[np.ndarray]:
+    """Return the regions at or above the threshold; regions with several clear peaks are split between these.
 
     Neighbouring lesions often touch in the map, and one of them would count as missed. A watershed from the peaks down
     gives every voxel to the peak that it leads up to.
@@ -80,17 +75,17 @@ def cut_into_regions(probability: np.ndarray, spacing_mm: np.ndarray, threshold:
     ----------
     probability : (i, j, k) array
     spacing_mm : (3,)
-    threshold : float
+    settings : CandidateSettings
 
     Returns
     -------
     list of (n, 3) int arrays
     """
-    labels, count = label_components(probability >= threshold)
+    labels, count = label_components(probability >= settings.threshold)
     peaks = np.bincount(labels[_is_local_maximum(probability, spacing_mm)], minlength=count + 1)[1:]
     regions = []
     for voxels, number in zip(region_voxels(labels, count), peaks, strict=True):
-        regions += _watershed(voxels, probability, spacing_mm) if number > 1 else [voxels]
+        regions += _watershed(voxels, probability, spacing_mm, settings.prominence) if number > 1 else [voxels]
     return regions
 
 
@@ -121,11 +116,12 @@ def _is_local_maximum(probability: np.ndarray, spacing_mm: np.ndarray) -> np.nda
     return probability == ndimage.maximum_filter(probability, footprint=near, mode="constant")
 
 
-def _watershed(voxels: np.ndarray, probability: np.ndarray, spacing_mm: np.ndarray) -> list[np.ndarray]:
+def _watershed(voxels: np.ndarray, probability: np.ndarray, spacing_mm: np.ndarray,
+               prominence: float) -> list[np.ndarray]:
     """Split one region (n, 3) between its clear peaks, from the highest voxel down.
 
     A voxel joins the highest basin that it touches. Where basins meet, the lower one is swallowed unless it rises
-    `_PROMINENCE` above the meeting point and its peak is far enough away.
+    `prominence` above the meeting point (log-odds) and its peak is far enough away.
     """
     values = logit(np.minimum(probability[tuple(voxels.T)], _SUREST))
     places = {tuple(voxel): n for n, voxel in enumerate(voxels.tolist())}
@@ -150,7 +146,7 @@ def _watershed(voxels: np.ndarray, probability: np.ndarray, spacing_mm: np.ndarr
         basin[here] = highest
         for other in others:
             gap_mm = np.linalg.norm((voxels[peaks[other]] - voxels[peaks[highest]]) * spacing_mm)
-            if values[peaks[other]] - values[here] < _PROMINENCE or gap_mm < _PEAK_DISTANCE_MM:
+            if values[peaks[other]] - values[here] < prominence or gap_mm < _PEAK_DISTANCE_MM:
                 parent[other] = highest
     final = np.array([root(number) for number in basin])
     return [voxels[final == number] for number in np.unique(final)]

@@ -51,7 +51,7 @@ def test_touching_lesions_are_separate(spacing):
     spacing = np.array(spacing, float)
     centres = np.array([(16, 20, 8), (16 + round(4.5 / spacing[0]), 20, 8)])
     map_ = hills((48, 48, 16), centres, [0.95, 0.7], 1.6, spacing)
-    first, second = cut_into_regions(map_, spacing, 0.2)
+    first, second = cut_into_regions(map_, spacing, CandidateSettings(0.2))
     assert len(first) + len(second) == (map_ >= 0.2).sum()
     peaks = sorted(map_[tuple(region.T)].max() for region in (first, second))
     np.testing.assert_allclose(peaks, [0.7, 0.95], atol=1e-5)
@@ -61,16 +61,16 @@ def test_one_lesion_with_noise_stays_one():
     rng = np.random.default_rng(0)
     map_ = hills((30, 30, 30), [(15, 15, 15)], [0.9], 3.5)
     noisy = np.where(map_ > 0.01, map_ + rng.uniform(-0.02, 0.02, map_.shape), 0)
-    assert len(cut_into_regions(noisy, MM, 0.3)) == 1
+    assert len(cut_into_regions(noisy, MM, CandidateSettings(0.3))) == 1
     plateau = np.zeros((20, 20, 20))
     plateau[4:16, 8:12, 8:12] = 1
-    assert len(cut_into_regions(plateau, MM, 0.3)) == 1
+    assert len(cut_into_regions(plateau, MM, CandidateSettings(0.3))) == 1
 
 
 def test_sure_lesions_are_separate_though_the_map_hardly_falls_between_them():
     map_ = np.maximum(hills((40, 16, 16), [(12, 8, 8), (20, 8, 8)], [0.99, 0.98], 3.0), 0)
     map_[10:23, 7:10, 7:10] = np.maximum(map_[10:23, 7:10, 7:10], 0.95)
-    first, second = cut_into_regions(map_, MM, 0.2)
+    first, second = cut_into_regions(map_, MM, CandidateSettings(0.2))
     assert sorted(round(float(map_[tuple(region.T)].max()), 3) for region in (first, second)) == [0.98, 0.99]
 
 
@@ -78,12 +78,12 @@ def test_what_is_surer_than_can_be_told_is_one():
     ripples = 1 - 1e-6 * np.random.default_rng(0).uniform(1, 50, (20, 8, 8)).astype(np.float32)
     map_ = np.pad(ripples, 4)
     assert map_.max() == map_[4:-4, 4:-4, 4:-4].max() > 0.99999
-    assert len(cut_into_regions(map_, MM, 0.2)) == 1
+    assert len(cut_into_regions(map_, MM, CandidateSettings(0.2))) == 1
 
 
 def test_three_in_a_row_are_three():
     map_ = hills((30, 12, 12), [(6, 6, 6), (11, 6, 6), (16, 6, 6)], [0.8, 0.9, 0.85])
-    assert len(cut_into_regions(map_, MM, 0.02)) == 3
+    assert len(cut_into_regions(map_, MM, CandidateSettings(0.02))) == 3
 
 
 def test_a_share_of_the_peak_leaves_what_hangs_together_with_it():
@@ -114,5 +114,5 @@ def test_brain_and_limit_are_kept():
 def test_a_huge_connected_region_does_not_hang():
     rng = np.random.default_rng(0)
     begin = time.perf_counter()
-    regions = cut_into_regions(rng.uniform(0.3, 1, (60, 60, 20)), np.array([0.5, 0.5, 2]), 0.2)
+    regions = cut_into_regions(rng.uniform(0.3, 1, (60, 60, 20)), np.array([0.5, 0.5, 2]), CandidateSettings(0.2))
     assert sum(map(len, regions)) == 72000 and time.perf_counter() - begin < 20

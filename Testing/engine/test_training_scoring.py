@@ -67,8 +67,10 @@ def scene(name="case", lesions=LESIONS, false=FALSE, faint=(), line=False):
     case = drawn_case(name, f"subject of {name}", lesions=lesions)
     image, symmetry = np.array(case.images)
     image[cube((12, 45, 12))] = 0
-    for number in faint:
-        image[cube(lesions[number])] = 0.1
+    image[cube(IGNORED_PLACE)] = 0.5
+    for number, place in enumerate(lesions):
+        # even, because so steep a detector makes peaks of noise
+        image[cube(place)] = 0.1 if number in faint else 0.5
     for centre in false:
         image[cube(centre)] = 0.4
     if line:

@@ -19,6 +19,7 @@ from ..settings import CandidateSettings, ClassifySettings, CleanupSettings
 from ..step1_candidates import find_candidates
 from ..step2_classify import classify
 from ..step3_cleanup import removal_rules
+from ..tiling import probability_map
 from .cases import Case
 from .labelled_scans import IGNORED
 
@@ -60,10 +61,12 @@ class ScoredCase:
         return ScoredCandidates(self.positions_mm[chosen], scores[chosen], self.lesions_mm, self.spared[chosen])
 
 
-def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str) -> ScoredCase:
-    """Run all three steps on a case."""
+def score_case(case: Case, detector: nn.Module, student: nn.Module, device: str,
+               settings: CandidateSettings = CANDIDATE_SETTINGS,
+               run: Callable[..., np.ndarray] = probability_map) -> ScoredCase:
+    """Run all three steps on a case; `run` is as in `step1_candidates.find_candidates`."""
     prepared = case.prepared()
-    found = find_candidates(prepared, detector, CANDIDATE_SETTINGS, device, _silent)
+    found = find_candidates(prepared, detector, settings, device, _silent, run)
     found = classify(found, prepared, student, ClassifySettings(), Calibration(), device, _silent)
     positions = np.array([candidate.position_ras for candidate in found]).reshape(-1, 3)
     rules = removal_rules([candidate.voxels for candidate in found], positions, prepared.image, prepared.brain,
