@@ -33,6 +33,7 @@ def test_unknown_keys_are_refused(value):
     (lambda: PrepareSettings(symmetry_radii_mm=(1, 0)), "symmetry_radii_mm"),
     (lambda: CandidateSettings(threshold=1), "threshold"),
     (lambda: CandidateSettings(peak_share=1), "peak_share"),
+    (lambda: CandidateSettings(prominence=0), "prominence"),
     (lambda: CandidateSettings(max_candidates=0), "max_candidates"),
     (lambda: ClassifySettings(threshold=1.01), "threshold"),
     (lambda: ClassifySettings(batch_size=0), "batch_size"),
