@@ -4,10 +4,14 @@ Modules that import torch or numpy are imported where they are used, so that ``c
 """
 
 import errno
+import gc
+import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +30,9 @@ OK, OUR_FAULT, BAD_INPUT, CANCELLED = 0, 1, 2, 130
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS",
                     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
 """Read by torch, numpy and SimpleITK when they are first imported."""
+
+_LARGE_PAGES = "THP_MEM_ALLOC_ENABLE", "1"
+"""Read by torch when it first needs memory: Linux gives it in pages of 2 MB, a fault each instead of 512."""
 
 _LONGEST = 1000
 """Characters of a line about an error."""
@@ -66,11 +73,38 @@ def run_scans(images: Sequence[str], job: Job, reporter: Reporter) -> int:
     if job.mask is not None and len(images) > 1:
         raise SettingsError(f"--mask {job.mask} fits one image, but {len(images)} were given; run them one by one.")
     make_folder(job.folder)
+    ahead = _import_and_read(images[0])
     from .weights import DEFAULT_MODEL, load_model
 
     model = load_model(job.model or DEFAULT_MODEL)
-    codes = [_run_or_tell(image, model, job, reporter) for image in images]
+    codes = [_run_or_tell(image, model, job, reporter, ahead.pop() if ahead else None) for image in images]
     return OUR_FAULT if OUR_FAULT in codes else max(codes)
+
+
+def _import_and_read(image: str) -> "list[Future[Scan]]":
+    """Import all that a detection needs while the first scan is read; return that scan, or what was wrong with it."""
+    os.environ.setdefault(*_LARGE_PAGES)
+    with _kept_from_collector():
+        from .read_write import read_scan
+
+        with ThreadPoolExecutor(1) as reader:
+            scan = reader.submit(read_scan, image)
+            from . import pipeline  # noqa: F401
+    return [scan]
+
+
+@contextmanager
+def _kept_from_collector() -> Iterator[None]:
+    """Let the garbage collector pass over what is imported here: all of torch, at its import and again at exit."""
+    if "torch" in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def tell(error: Exception, image: str | None, debug: bool, reporter: Reporter) -> int:
@@ -153,9 +187,9 @@ def make_folder(folder: Path) -> None:
         raise InputError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from None
 
 
-def _run_or_tell(image: str, model, job: Job, reporter: Reporter) -> int:
+def _run_or_tell(image: str, model, job: Job, reporter: Reporter, ahead: "Future[Scan] | None") -> int:
     try:
-        _run_scan(image, model, job, reporter)
+        _run_scan(image, model, job, reporter, ahead)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -163,8 +197,11 @@ def _run_or_tell(image: str, model, job: Job, reporter: Reporter) -> int:
     return OK
 
 
-def detect_in(image: str, model: "Model", job: Job, reporter: Reporter) -> "tuple[Scan, Detection]":
-    """Read one scan and find its microbleeds, telling progress and warnings; nothing is written.
+def detect_in(image: str, model: "Model", job: Job, reporter: Reporter,
+              ahead: "Future[Scan] | None" = None) -> "tuple[Scan, Detection]":
+    """Read one scan, unless it has been read `ahead`, and find its microbleeds, telling progress and warnings.
+
+    Nothing is written.
 
     Raises
     ------
@@ -174,7 +211,7 @@ def detect_in(image: str, model: "Model", job: Job, reporter: Reporter) -> "tupl
     from .read_write import read_mask, read_scan
 
     reporter.progress(image, "read", "Reading", 0.0)
-    scan = read_scan(image)
+    scan = ahead.result() if ahead else read_scan(image)
     for sentence in scan.warnings:
         reporter.warning(image, sentence)
     mask = read_mask(job.mask, scan.volume) if job.mask else None
@@ -186,14 +223,14 @@ def detect_in(image: str, model: "Model", job: Job, reporter: Reporter) -> "tupl
     return scan, detection
 
 
-def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter) -> None:
+def _run_scan(image: str, model: "Model", job: Job, reporter: Reporter, ahead: "Future[Scan] | None") -> None:
     from .outputs import require_short_name, write_result
     from .read_write import scan_stem
     from .report import report_html
 
     require_short_name(scan_stem(image), job.folder)
     _refuse_reviewed(scan_stem(image), job.folder)
-    scan, detection = detect_in(image, model, job, reporter)
+    scan, detection = detect_in(image, model, job, reporter, ahead)
     files = write_result(detection.result, detection.labels, scan.volume, scan.stem, job.folder,
                          report_html(detection.result, scan.volume))
     reporter.result(image, files, len(detection.result.findings), len(detection.result.candidates))

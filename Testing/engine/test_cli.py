@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from microbleeds import batch, cli
+from microbleeds import batch, cli, read_write
 from microbleeds.errors import FaultList, InputError, ModelError, SettingsError
 from microbleeds.findings import DetectionResult, Extrema, Finding, Provenance
 
@@ -170,6 +170,34 @@ def test_one_bad_image_never_stops_the_others(capsys, scan, pipeline, tmp_path):
     error, = of_kind(told, "error")
     assert (error["image"], error["kind"]) == (missing, "input") and "missing.nii.gz" in error["message"]
     assert pipeline.models == ["default"], "the model is loaded once"
+
+
+def test_every_image_is_read_once_and_the_first_one_while_torch_is_imported(capsys, scan, pipeline, tmp_path,
+                                                                          monkeypatch):
+    images, read, read_scan = [scan("a.nii.gz"), scan("b.nii.gz")], [], read_write.read_scan
+
+    def noted(image):
+        read.append((image, list(pipeline.models)))
+        return read_scan(image)
+
+    monkeypatch.setattr(read_write, "read_scan", noted)
+    assert events(capsys, "detect", *images, "-o", tmp_path / "out")[0] == 0
+    assert read == [(images[0], []), (images[1], ["default"])]
+
+
+def test_a_first_image_that_cannot_be_read_is_told_in_its_turn(capsys, scan, pipeline, tmp_path):
+    missing, good = str(tmp_path / "missing.nii.gz"), scan()
+    code, told = events(capsys, "detect", missing, good, "-o", tmp_path / "out")
+    assert code == 2 and [item["event"] for item in told[:2]] == ["progress", "error"]
+    assert told[1]["image"] == missing and told[1]["kind"] == "input" and "does not exist" in told[1]["message"]
+    assert [item["image"] for item in of_kind(told, "result")] == [good]
+
+
+def test_what_is_imported_at_the_start_is_kept_from_the_garbage_collector():
+    code = ("import gc, microbleeds.batch as batch\n"
+            "with batch._kept_from_collector():\n    assert not gc.isenabled()\n"
+            "assert gc.isenabled() and gc.get_freeze_count() > 1000")
+    subprocess.run([sys.executable, "-c", code], cwd=ENGINE, check=True)
 
 
 @pytest.mark.parametrize(("error", "kind", "code"), [
