@@ -2,9 +2,11 @@
 
     python Testing/Benchmarks/speed.py                      all three scans, about two minutes; machine otherwise idle
     python Testing/Benchmarks/speed.py --scan 256 --threads 1
+    python Testing/Benchmarks/speed.py --image SCAN         any scan instead of those
     python Testing/Benchmarks/speed.py --growth             cost by the volume of the brain and by candidates
 
-Every scan is drawn: an ellipsoid head of 1.5 litres of textured brain with dark spots. "Whole" is the command line in a
+Every scan is drawn: an ellipsoid head of 1.5 litres of textured brain with dark spots, in which no region can be told,
+so that step ends early; give a real or simulated scan to see all of it. "Whole" is the command line in a
 child process, from start-up to written files; the steps are told by a second child, in which the imports are counted as
 "start-up". The limits of the machine are the best rates of matrix products and of the detector's kinds of convolution.
 The published code needs 104 CPU s on one thread for a 256x256x80 scan with 200 candidates (symmetry 40, detector 27,
@@ -38,6 +40,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", nargs="+", choices=SCANS, default=list(SCANS))
+    parser.add_argument("--image", type=Path, nargs="+")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--growth", action="store_true", help="by the volume of the brain, and by candidates")
     parser.add_argument("--steps", type=Path, help=argparse.SUPPRESS)
@@ -51,7 +54,9 @@ def main() -> None:
         if options.growth:
             print(growth_by_brain(Path(folder)), growth_by_candidates(), sep="\n\n")
         else:
-            print(tables(options.scan, Path(folder)), machine_limits(), sep="\n\n")
+            images = {image.name: image for image in options.image} if options.image else \
+                {_size(name): written_head(name, Path(folder)) for name in options.scan}
+            print(tables(images, Path(folder)), machine_limits(), sep="\n\n")
 
 
 def drawn_head(shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], size: float = 1.0):
@@ -126,24 +131,23 @@ def steps_of(image: Path) -> list[tuple[str, float, float, float]]:
     return [(name, *values) for name, values in sums.items()]
 
 
-def tables(names: list[str], folder: Path) -> str:
-    """Return the table of whole runs and that of the steps."""
+def tables(images: dict[str, Path], folder: Path) -> str:
+    """Return the table of whole runs and that of the steps, of scans with their names."""
     whole, steps = {}, {}
-    for name in names:
-        image = written_head(name, folder)
+    for name, image in images.items():
         whole[name] = whole_run(image, folder)
         steps[name] = json.loads(subprocess.run([sys.executable, __file__, "--steps", str(image)], check=True,
                                                 capture_output=True, text=True).stdout.splitlines()[-1])
     lines = ["| scan | wall s | CPU s | published code / ours | peak GiB | candidates |",
              "|---|---:|---:|---:|---:|---:|"]
     for name, run in whole.items():
-        times = f"{REFERENCE_CPU_SECONDS / run['cpu']:.0f}" if name == "256" else "–"
-        lines.append(f"| {_size(name)} | {run['wall']:.1f} | {run['cpu']:.1f} | {times} | {run['peak']:.2f} | "
+        times = f"{REFERENCE_CPU_SECONDS / run['cpu']:.0f}" if name == _size("256") else "–"
+        lines.append(f"| {name} | {run['wall']:.1f} | {run['cpu']:.1f} | {times} | {run['peak']:.2f} | "
                      f"{run['candidates']} |")
-    lines += ["", "| step: wall s, CPU s, peak GiB so far | " + " | ".join(map(_size, names)) + " |",
-              "|---|" + "---:|" * len(names)]
-    for place, (step, *_) in enumerate(steps[names[0]]):
-        cells = (" {:.2f}, {:.2f}, {:.2f}".format(*steps[name][place][1:]) for name in names)
+    lines += ["", "| step: wall s, CPU s, peak GiB so far | " + " | ".join(images) + " |",
+              "|---|" + "---:|" * len(images)]
+    for place, (step, *_) in enumerate(next(iter(steps.values()))):
+        cells = (" {:.2f}, {:.2f}, {:.2f}".format(*own[place][1:]) for own in steps.values())
         lines.append(f"| {step} |{' |'.join(cells)} |")
     return "\n".join(lines)
 
