@@ -45,6 +45,10 @@ class CoarseNetwork(nn.Module):
         self.head = nn.Conv3d(widths[0], outputs, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+    def features(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the logits of each voxel are a linear function of: (n, widths[0], i, j, k)."""
         skipped = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else functional.max_pool3d(x, 2))
@@ -53,7 +57,7 @@ class CoarseNetwork(nn.Module):
         for block in self.up:
             x = functional.interpolate(x, scale_factor=2, mode="nearest")
             x = block(torch.cat([x, skipped.pop()], dim=1))
-        return self.head(x)
+        return x
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Sequential:

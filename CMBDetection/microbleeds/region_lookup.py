@@ -16,7 +16,7 @@ from .volume import Volume
 
 ON_THE_RIGHT = 16
 _REGION_BITS = ON_THE_RIGHT - 1
-BORDER_ERROR_MM = 3.5
+BORDER_ERROR_MM = 2.5
 """Standard deviation of a border of the map."""
 NAMED_RIGHT = 0.97
 """Share of the places far from any border that the map names right. With both numbers confidences are as often right

@@ -3,10 +3,10 @@
     python Testing/Benchmarks/region_choice.py --simulated DIR/valid --labels LABEL_MAPS
 
 DIR/valid is the set for thresholds (README, "Training"), of two heads that the network was not trained on. In each scan
-300 points are drawn with the sites of published microbleeds. Printed are, for log-odds added to basal ganglia, thalamus
-and deep white matter (`region_map.RAISED`) and for the error of borders (`region_lookup.BORDER_ERROR_MM`), the share of
-points in the right region and category, of each head and of both, and the calibration error of the confidence, as it is
-and times `region_lookup.NAMED_RIGHT`.
+300 points are drawn with the sites of published microbleeds. Printed are, for the network alone and with the atlas
+(`region_anatomy`) and for the error of borders (`region_lookup.BORDER_ERROR_MM`), the share of points in the right
+region and category, of each head and of all, and the calibration error of the confidence, as it is and times
+`region_lookup.NAMED_RIGHT`. Last comes which regions are taken for which, with the numbers that ship.
 """
 
 import argparse
@@ -24,9 +24,11 @@ from microbleeds.brain_mask import brain_mask
 from microbleeds.coarse_network import bundled_network
 from microbleeds.evaluation.reliability import expected_calibration_error, reliability
 from microbleeds.geometry import ras_to_voxel
+from microbleeds.head_atlas import read_atlas
 from microbleeds.read_write import read_scan
 from microbleeds.region_lookup import locate
 from microbleeds.regions import REGIONS, category_of
+from microbleeds.resources import resource_path
 from microbleeds.simulation import region_rules
 from microbleeds.simulation.anatomy import Anatomy
 from microbleeds.simulation.bleeds import SITES, site_places
@@ -35,21 +37,21 @@ from microbleeds.training.region_scans import drawn_anatomy
 from microbleeds.volume import Volume
 
 POINTS = 300
-RAISES = (0.0, 1.0)
-BORDER_ERRORS_MM = (2.0, 2.5, 3.0, 3.5)
-NAMED_RIGHT = region_lookup.NAMED_RIGHT
+MAPS = {"network": False, "with the atlas": True}
+BORDER_ERRORS_MM = (2.5, 3.5)
+BORDER_ERROR_MM, NAMED_RIGHT = region_lookup.BORDER_ERROR_MM, region_lookup.NAMED_RIGHT
 
 
 @dataclass(frozen=True, eq=False)
 class Named:
-    """Points of one scan: head, true regions (n,) from 1, and by raise and border error what the map says of each.
+    """Points of one scan: head, true regions (n,) from 1, and by map and border error what the map says of each.
 
     `said` holds region (from 1), confidence, and the category's, (n, 3).
     """
 
     head: str
     true: np.ndarray
-    said: dict[tuple[float, float], np.ndarray]
+    said: dict[tuple[str, float], np.ndarray]
 
 
 def main() -> None:
@@ -57,13 +59,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--simulated", type=Path, required=True)
     parser.add_argument("--labels", type=Path, required=True, help="folder of the label maps that it was made from")
-    parser.add_argument("--limit", type=int, help="only the first scans")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th scan")
     options = parser.parse_args()
     scans = []
-    for scan in find_simulated(options.simulated)[:options.limit]:
+    for scan in find_simulated(options.simulated)[::options.every]:
         scans.append(named_points(scan.image, options.labels, len(scans)))
         print(f"{scan.name}: {len(scans[-1].true)} points", flush=True)
     print(table(scans))
+    print()
+    print(confusions(scans))
 
 
 def named_points(image: Path, labels: Path, seed: int) -> Named:
@@ -75,13 +79,13 @@ def named_points(image: Path, labels: Path, seed: int) -> Named:
     canonical, working, share = region_map.on_working_grid(volume, brain_mask(volume))
     network = bundled_network(region_map.MODEL)
     said = {}
-    for raised in RAISES:
-        region_map.RAISED = dict.fromkeys(region_map.RAISED, raised)
-        data, _ = region_map.predict_regions(network, working, share >= 0.5)
+    for name, with_atlas in MAPS.items():
+        atlas = read_atlas(resource_path(region_map.MODEL)) if with_atlas else None
+        data = region_map.predict_regions(network, working, share >= 0.5, atlas=atlas)
         regions = Volume(data, region_map.map_affine(canonical, data.shape))
         for error_mm in BORDER_ERRORS_MM:
             region_lookup.BORDER_ERROR_MM = error_mm
-            said[raised, error_mm] = np.array([_said(regions, point) for point in points])
+            said[name, error_mm] = np.array([_said(regions, point) for point in points])
     head_name = json.loads(drawn.read_text(encoding="utf-8"))["plan"]["labels"]["name"]
     return Named(head_name, true, said)
 
@@ -104,15 +108,15 @@ def table(scans: Sequence[Named]) -> str:
     true = np.concatenate([scan.true for scan in scans])
     heads = np.concatenate([np.full(len(scan.true), scan.head) for scan in scans])
     categories = np.array(["", *map(category_of, REGIONS)])
-    header = ["raised by", "border error, mm"]
+    header = ["map", "border error, mm"]
     header += [f"{what}, {head}" for head in (*sorted(set(heads)), "all") for what in ("region", "category")]
     header += [f"{what} ECE{times}" for what in ("region", "category") for times in ("", f" × {NAMED_RIGHT:g}")]
     rows = []
-    for choice in product(RAISES, BORDER_ERRORS_MM):
+    for choice in product(MAPS, BORDER_ERRORS_MM):
         said = np.concatenate([scan.said[choice] for scan in scans])
         found = said[:, 0].astype(int)
         right = {"region": found == true, "category": categories[found] == categories[true]}
-        row = [f"{choice[0]:g}", f"{choice[1]:g}"]
+        row = [choice[0], f"{choice[1]:g}"]
         for head in (*sorted(set(heads)), "all"):
             own = np.ones(len(heads), bool) if head == "all" else heads == head
             row += [f"{right[what][own].mean():.3f}" for what in ("region", "category")]
@@ -121,6 +125,16 @@ def table(scans: Sequence[Named]) -> str:
                     for times in (1.0, NAMED_RIGHT)]
         rows.append(row)
     return markdown_table(header, rows)
+
+
+def confusions(scans: Sequence[Named]) -> str:
+    """Return how many points of each region (lines) get which, with the numbers that ship, in Markdown."""
+    counts = np.zeros((len(REGIONS) + 1, len(REGIONS) + 1), int)
+    for scan in scans:
+        found = scan.said["with the atlas", BORDER_ERROR_MM][:, 0].astype(int)
+        np.add.at(counts, (scan.true, found), 1)
+    rows = [[name, *map(str, counts[number, 1:])] for number, name in enumerate(REGIONS, 1)]
+    return markdown_table(["true region", *REGIONS], rows)
 
 
 def _said(regions: Volume, point: np.ndarray) -> tuple[float, float, float]:

@@ -13,7 +13,7 @@ LAYERS = {
     "tools": "model_folders geometry components conspicuity point_regions probe image_files dicom_series read_write "
              "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weight_files "
              "weights reference_import coarse_network region_lookup",
-    "parts of step 0": "modality intensity bias_field brain_mask region_map",
+    "parts of step 0": "modality intensity bias_field brain_mask head_atlas tissue_mixture region_anatomy region_map",
     "the method": "step0_prepare reference_prepare step1_candidates step2_classify step3_cleanup assemble pipeline",
     "results": "slicer_points review_files region_codes outputs review_log review_sidecar reviewed_case "
                "work_list snapshots report case_files stored_review subject_counts rigid_registration longitudinal "
@@ -36,7 +36,7 @@ LAYERS = {
                 "training.simulated_sets "
                 "training.coarse_training training.brain_mask_images training.train_brain_mask training.region_scans "
                 "training.region_images "
-                "training.train_region_map",
+                "training.train_region_map training.make_head_atlas",
     "export": "export.region_diagram export.guards export.table_cells export.tables export.pair_answers "
               "export.cohort_table export.label_files export.point_files "
               "export.bids export.dicom_codes export.dicom_seg export.dicom_sr export.dicom_objects "
@@ -53,7 +53,8 @@ FILES = {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for pat
 
 WITH_TORCH = {"networks", "reference_networks", "weight_files", "weights", "reference_import", "tiling",
               "reference_tiling",
-              "brain_mask", "region_map", "coarse_network", "step1_candidates", "step2_classify", "pipeline"}
+              "brain_mask", "head_atlas", "region_anatomy", "region_map", "coarse_network", "step1_candidates",
+              "step2_classify", "pipeline"}
 ALLOWED = {"numpy", "scipy", "SimpleITK", "torch"}
 OPTIONAL = {"export.pdf": {"reportlab", "PIL"}, "cohort.cluster": {"dask", "distributed"},
             **dict.fromkeys(("export.dicom_codes", "export.dicom_seg", "export.dicom_sr", "export.dicom_objects"),

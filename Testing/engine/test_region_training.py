@@ -97,7 +97,7 @@ def test_training_learns_what_is_shown(scan):
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
     assert all((old != new).any() for old, new in zip(before, network.parameters(), strict=True))
-    found, _ = predict_regions(network.eval(), scan.image, scan.brain >= 0.5)
+    found = predict_regions(network.eval(), scan.image, scan.brain >= 0.5)
     truth = interleaved(scan.parts)
     assert (found[truth > 0] == truth[truth > 0]).mean() > 0.95
 
