@@ -23,8 +23,8 @@ from microbleeds.training.train import DataFolders, collect
 from microbleeds.weights import DEFAULT_MODEL, Model, load_model
 from sampled_curves import curve_of, samples_of, tpr_at
 
-CHOICES = (*(replace(CANDIDATE_SETTINGS, prominence=value) for value in (0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 3.0)),
-           *(replace(CANDIDATE_SETTINGS, threshold=value) for value in (0.14, 0.1)))
+CHOICES = (*(replace(CANDIDATE_SETTINGS, prominence=value) for value in (0.1, 0.2, 0.3, 0.5, 1.2)),
+           *(replace(CANDIDATE_SETTINGS, threshold=value) for value in (0.14,)))
 ALLOWED = (0.25, 0.5, 1, 2, 4, 8)
 
 
