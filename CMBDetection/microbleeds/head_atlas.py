@@ -122,7 +122,7 @@ def fit_to_atlas(atlas: HeadAtlas, shares: np.ndarray, right: np.ndarray, places
     middle = FIRST_MM + SPACING_MM * np.array([np.average(axis, weights=there) for axis in np.indices(SHAPE)])
     matrix = np.column_stack([_LENGTH_MM * np.eye(3), middle + origin - np.average(places, axis=0, weights=nuclei)])
     for smoothed, rounds in _ROUNDS:
-        own = functional.avg_pool3d(maps[None], _SMOOTHED_VOXELS, 1, _SMOOTHED_VOXELS // 2)[0] if smoothed else maps
+        own = _smooth(maps) if smoothed else maps
         slopes = torch.gradient(own, spacing=SPACING_MM, dim=(1, 2, 3))
         stacked = torch.cat([own, *slopes])
         for _ in range(rounds):
@@ -135,6 +135,13 @@ def fit_to_atlas(atlas: HeadAtlas, shares: np.ndarray, right: np.ndarray, places
     affine[:3, :3] = matrix[:, :3] / _LENGTH_MM
     affine[:3, 3] = matrix[:, 3] - affine[:3, :3] @ origin
     return affine
+
+
+def _smooth(maps: torch.Tensor) -> torch.Tensor:
+    """Return the means of 5³ voxels of maps (maps, i, j, k), one axis after the other."""
+    for kernel in (np.eye(3, dtype=int) * (_SMOOTHED_VOXELS - 1) + 1).tolist():
+        maps = functional.avg_pool3d(maps, kernel, 1, [size // 2 for size in kernel])
+    return maps
 
 
 def _step(missing: np.ndarray, slopes: np.ndarray, steps: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ _OUTER_PERCENT = (0.5, 99.5)
 _LEAST_VARIANCE = 0.05
 """Of a tissue, as a share of that of all values."""
 _LEAST_PRIOR = 1e-4
+_FIT_EVERY = 4
+"""Of the values that the Gaussians are fitted to."""
 
 
 def tissue_probabilities(values: np.ndarray, prior: np.ndarray) -> np.ndarray:
@@ -28,14 +30,19 @@ def tissue_probabilities(values: np.ndarray, prior: np.ndarray) -> np.ndarray:
     values = (np.clip(values, low, high) - low) / max(high - low, np.finfo(np.float32).tiny)
     prior = prior.astype(np.float32) + np.float32(_LEAST_PRIOR)
     prior /= prior.sum(axis=0)
-    logs, found = np.log(prior), prior
-    least = _LEAST_VARIANCE * values.var() + 1e-6
-    squares = values**2
+    logs = np.log(prior)
+    some, least = slice(None, None, _FIT_EVERY), _LEAST_VARIANCE * values.var() + 1e-6
+    seen, squares, found = values[some], values[some]**2, prior[:, some]
     for _ in range(_ROUNDS):
         weight = found.sum(axis=1)
-        mean = found @ values / weight
-        variance = np.maximum(found @ squares / weight - mean**2, least)[:, None]
-        found = logs - 0.5 * np.log(variance) - (values - mean[:, None]) ** 2 / (2 * variance)
-        found = np.exp(found - found.max(axis=0))
-        found /= found.sum(axis=0)
-    return found
+        mean = found @ seen / weight
+        variance = np.maximum(found @ squares / weight - mean**2, least)
+        found = _shares(logs[:, some], seen, mean, variance)
+    return _shares(logs, values, mean, variance)
+
+
+def _shares(logs: np.ndarray, values: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return the probabilities (tissues, n) of values (n,), by logarithms of priors (tissues, n) and the Gaussians."""
+    found = logs - 0.5 * np.log(variance)[:, None] - (values - mean[:, None])**2 / (2 * variance[:, None])
+    found = np.exp(found - found.max(axis=0))
+    return found / found.sum(axis=0)
