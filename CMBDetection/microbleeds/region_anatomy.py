@@ -4,9 +4,12 @@ The atlas says which regions a tissue has at a place; the intensities, which tis
 ventricles are, whether white matter is deep (within 10 mm, ``simulation/region_rules.py``).
 """
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.special import expit, logit
 
 from .coarse_network import WORKING_SPACING_MM
 from .head_atlas import FLUID, TISSUES, VENTRICLE, WHITE_MATTER, HeadAtlas, fit_to_atlas, sample
@@ -52,15 +55,21 @@ def anatomical_logs(atlas: HeadAtlas, image: np.ndarray, inside: np.ndarray, sha
     affine = fit_to_atlas(atlas, shares[:, some], right[some], places[some])
     there = places @ affine[:3, :3].T + affine[:3, 3]
     pairs = sample(atlas.shares, there)
-    tissue_maps = atlas.by_tissue()
-    wide = torch.from_numpy(np.stack([ndimage.gaussian_filter(one, _WIDE_VOXELS) for one in tissue_maps.numpy()]))
-    tissues = tissue_probabilities(image[inside], sample(torch.lerp(tissue_maps, wide, _WIDE_SHARE), there))
+    tissues = tissue_probabilities(image[inside], sample(_expected_tissues(atlas), there))
     ventricle = np.zeros(inside.shape, bool)
     ventricle[inside] = tissues[VENTRICLE] > 0.5
     far = np.full(inside.shape, np.inf, np.float32)
     if ventricle.any():
         far = ndimage.distance_transform_edt(~ventricle, WORKING_SPACING_MM)
     return combined(atlas, pairs, tissues, far[inside])
+
+
+@lru_cache(maxsize=2)
+def _expected_tissues(atlas: HeadAtlas) -> torch.Tensor:
+    """Return how likely the tissues are at the places of the atlas, (tissues, 41, 51, 45)."""
+    maps = atlas.by_tissue()
+    wide = torch.from_numpy(np.stack([ndimage.gaussian_filter(one, _WIDE_VOXELS) for one in maps.numpy()]))
+    return torch.lerp(maps, wide, _WIDE_SHARE)
 
 
 def combined(atlas: HeadAtlas, pairs: np.ndarray, tissues: np.ndarray, to_ventricle_mm: np.ndarray) -> np.ndarray:
@@ -82,11 +91,7 @@ def combined(atlas: HeadAtlas, pairs: np.ndarray, tissues: np.ndarray, to_ventri
 def _part_deep(white: np.ndarray, to_ventricle_mm: np.ndarray) -> None:
     """Part white matter (13, n) of deep white matter and the lobes between them, by the distance to the ventricle."""
     deep, lobes = white[DEEP_WHITE_MATTER - 1].copy(), white[_LOBES].sum(axis=0)
-    near = _NOT_SURE + (1 - 2 * _NOT_SURE) * _sigmoid((_DEEP_MM - to_ventricle_mm) / _SOFT_MM)
-    share = _sigmoid(np.log(near / (1 - near)) + _ATLAS_COUNTS * np.log((deep + 0.01) / (lobes + 0.01)))
+    near = _NOT_SURE + (1 - 2 * _NOT_SURE) * expit((_DEEP_MM - to_ventricle_mm) / _SOFT_MM)
+    share = expit(logit(near) + _ATLAS_COUNTS * np.log((deep + 0.01) / (lobes + 0.01)))
     white[DEEP_WHITE_MATTER - 1] = share * (deep + lobes)
     white[_LOBES] *= (1 - share) * (deep + lobes) / lobes
-
-
-def _sigmoid(values: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-np.clip(values, -50, 50)))

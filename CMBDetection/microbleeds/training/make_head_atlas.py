@@ -21,8 +21,9 @@ from ..simulation.anatomy import Anatomy, read_anatomy
 from ..simulation.deformation import deform, draw_deformation
 from ..simulation.region_rules import region_map, to_mni
 from ..simulation.subject import AGES
+from .train_region_map import TEST_MAPS, VALIDATION_MAPS
 
-LEFT_OUT = 5
+LEFT_OUT = VALIDATION_MAPS + TEST_MAPS
 VARIANTS = 2
 """Deformations of each map, as the simulator draws them for older adults."""
 SEED = 77
