@@ -18,6 +18,7 @@ MICROBLEED = 1
 """Its class among the logits of every network; class 0 is everything that has no class of its own."""
 _POOLINGS = ((2, 2, 1), (2, 2, 2), (2, 2, 2))
 _IN_PLANE, _ALL_AXES = (3, 3, 1), (3, 3, 3)
+_SLICES_AT_A_TIME = 16
 
 
 def _convolutions(inputs: int, outputs: int, *kernels: tuple[int, int, int]) -> nn.Sequential:
@@ -77,9 +78,16 @@ class Segmentor(nn.Module):
 
     def forward(self, features: list[torch.Tensor]) -> torch.Tensor:
         below = features[-1]
-        for level in (2, 1, 0):
+        for level in (2, 1):
             below = self.levels[level](features[level], below)
-        return self.out(below)
+        if self.training:
+            return self._finest(features[0], below)
+        # all in plane, so some slices at a time give the same, in half the memory
+        parts = (part.split(_SLICES_AT_A_TIME, -1) for part in (features[0], below))
+        return torch.cat([self._finest(*part) for part in zip(*parts, strict=True)], dim=-1)
+
+    def _finest(self, features: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+        return self.out(self.levels[0](features, below))
 
 
 class Classifier(nn.Module):

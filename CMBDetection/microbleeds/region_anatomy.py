@@ -16,7 +16,7 @@ from .head_atlas import FLUID, TISSUES, VENTRICLE, WHITE_MATTER, HeadAtlas, fit_
 from .regions import DEEP_WHITE_MATTER, FRONTAL, OCCIPITAL, REGIONS
 from .tissue_mixture import tissue_probabilities
 
-_FIT_EVERY = 2
+_FIT_EVERY = 3
 _WIDE_VOXELS, _WIDE_SHARE = 2.0, 0.3
 """Tissues lie further off in some heads than in any of the atlas: a share of it, smoothed (8 mm)."""
 _DEEP_MM, _SOFT_MM = 10.7, 1.0

@@ -11,8 +11,8 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from .networks import TILE_MULTIPLES, microbleed_logit
 
-MOST_VOXELS = 2_400_000
-"""Of a tile; the detector needs about 0.4 kB for each."""
+MOST_VOXELS = 3_200_000
+"""Of a tile; the detector needs about 0.25 kB for each."""
 _LEAST_VOXELS = 100_000
 """A graphics card that has no room for tiles of this size is of no use."""
 _MARGIN = (16, 16, 8)
@@ -67,7 +67,7 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
         try:
             return _blended(network, channels, brain, tiles_of(brain, most), device, progress)
         except torch.OutOfMemoryError:
-            most //= 4
+            most //= 2
             if most < _LEAST_VOXELS:
                 raise
             torch.cuda.empty_cache()

@@ -20,9 +20,8 @@ def add_training_commands(commands: Any) -> None:
     train = commands.add_parser("train", help="train a model on labelled scans",
                                 description="Train detector, teacher and student, and write a model folder.")
     _add_data(train)
-    train.add_argument("--held-out", type=Path, nargs="+", dest="held_out_data", metavar="DIR",
-                       help="data sets of other subjects that thresholds and calibration are chosen on (default: a "
-                            "fifth of the subjects)")
+    _add_held_out(train, "data sets of other subjects that thresholds and calibration are chosen on (default: a fifth "
+                         "of the subjects)")
     train.add_argument("-o", "--output", type=_absolute, required=True, metavar="DIR", help="model folder to write")
     _add_width(train)
     _add_recipe(train)
@@ -44,9 +43,13 @@ def add_training_commands(commands: Any) -> None:
     finetune.add_argument("--from", dest="model", required=True, metavar="NAME|DIR", help="the model to adapt")
     _add_data(finetune)
     finetune.add_argument("-o", "--output", type=_absolute, required=True, metavar="DIR", help="model folder to write")
-    finetune.add_argument("--held-out-share", type=float, dest="held_out", metavar="SHARE",
-                          help="of the subjects, to test on (default: 0.3)")
+    aside = finetune.add_mutually_exclusive_group()
+    aside.add_argument("--held-out-share", type=float, dest="held_out", metavar="SHARE",
+                       help="of the subjects, to test on (default: 0.3)")
+    _add_held_out(aside, "data sets of other subjects to test on instead")
     _add_recipe(finetune, ("detector_steps", "student_steps"))
+    finetune.add_argument("--learning-rate", type=float, metavar="RATE",
+                          help="highest of the schedule (default: a tenth of the shipped recipe's)")
     finetune.set_defaults(command=_finetune)
 
 
@@ -58,13 +61,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
                         "not a label that somebody forgot")
 
 
+def _add_held_out(parser: argparse._ActionsContainer, text: str) -> None:
+    parser.add_argument("--held-out", type=Path, nargs="+", dest="held_out_data", metavar="DIR", help=text)
+
+
 def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) -> None:
     parser.add_argument("--work", type=Path, metavar="DIR", help="checkpoints, curves and prepared scans; an "
                         "interrupted run goes on from there (default: the output's name with -work)")
     parser.add_argument("--seed", type=int, default=1, help="same seed, same weights (default: %(default)s)")
     for name in steps:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N",
-                            help="batches (default: as many as the shipped recipe has)")
+                            help="batches (default: as many as the recipe has)")
     add_device_option(parser)
     parser.add_argument("--jobs", type=positive, metavar="N", help="scans prepared at a time (default: one per core)")
     parser.add_argument("--threads", type=positive, metavar="N", help="processor cores to train on (default: all)")
@@ -81,8 +88,7 @@ def _train(options: argparse.Namespace, reporter: Reporter) -> int:
     from .pipeline import choose_device
     from .training.train import TrainingJob, train
 
-    held_out = None if options.held_out_data is None else _folders(options.held_out_data, options)
-    job = TrainingJob(_folders(options.data, options), held_out, options.output, _work(options),
+    job = TrainingJob(_folders(options.data, options), _held_out(options), options.output, _work(options),
                       choose_device(options.device), options.jobs)
     figures = train(job, _settings(options), reporter)
     balanced = figures["clean-up, balanced"]
@@ -111,8 +117,8 @@ def _finetune(options: argparse.Namespace, reporter: Reporter) -> int:
     from .training.training_settings import FINE_TUNING
     from .weights import load_model
 
-    job = AdaptationJob(load_model(options.model), _folders(options.data, options), options.output, _work(options),
-                        choose_device(options.device), options.jobs)
+    job = AdaptationJob(load_model(options.model), _folders(options.data, options), _held_out(options), options.output,
+                        _work(options), choose_device(options.device), options.jobs)
     verdict = adapt(job, _settings(options, FINE_TUNING), reporter)
     score = (f"{verdict['after']:.3f} instead of {verdict['before']:.3f} on {verdict['held_out_scans']} held-out scans "
              f"with {verdict['held_out_microbleeds']} microbleeds, not worse in {verdict['sure']:.0%} of samples")
@@ -126,6 +132,10 @@ def _folders(folders: list[Path], options: argparse.Namespace):
     from .training.train import DataFolders
 
     return DataFolders(tuple(folders), options.layout, options.clean_scans)
+
+
+def _held_out(options: argparse.Namespace):
+    return None if options.held_out_data is None else _folders(options.held_out_data, options)
 
 
 def _settings(options: argparse.Namespace, defaults: Any = None):

@@ -8,7 +8,10 @@ import torch
 from microbleeds.calibration import Calibration
 from microbleeds.networks import Detector, Student
 from microbleeds.settings import Settings
+from microbleeds.training import finetune
+from microbleeds.training.batches import detector_batch
 from microbleeds.training.finetune import SURE, Curves, curves_of, fine_tune, froc_score, judge
+from microbleeds.training.mining import Mined
 from microbleeds.training.scoring import ScoredCase
 from microbleeds.training.training_settings import TrainingSettings
 from microbleeds.weights import Model
@@ -79,3 +82,20 @@ def test_fine_tuning_changes_copies_and_leaves_the_model_alone(tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in model.detector.state_dict().items())
     assert not torch.equal(detector.segmentor.out.weight, model.detector.segmentor.out.weight)
     assert not torch.equal(student.extractor.level0[0].weight, model.student.extractor.level0[0].weight)
+
+
+def test_fine_tuning_learns_from_the_models_own_false_candidates(tmp_path, monkeypatch):
+    seen = []
+
+    def batch(cases, sites, settings):
+        seen.append([own.false for own in sites])
+        return detector_batch(cases, sites, settings)
+
+    found = [Mined(np.empty((0, 3)), np.array([[9.0, 9.0, 5.0]])), Mined(np.empty((0, 3)), np.empty((0, 3)))]
+    monkeypatch.setattr(finetune, "detector_batch", batch)
+    monkeypatch.setattr(finetune, "mine_cases", lambda *arguments: found)
+    monkeypatch.setattr(finetune, "fit", lambda network, *others: network)
+    model = Model("m", "", Detector(2, 4).eval(), Student(2).eval(), {"balanced": Settings()})
+    fine_tune(model, [drawn_case("a", "a"), drawn_case("b", "b", 1)], TrainingSettings(width=2), tmp_path, "cpu",
+              lambda stage, fraction, message: None)
+    assert [own.tolist() for own in seen[0]] == [[[9.0, 9.0, 5.0]], []]

@@ -225,7 +225,7 @@ def test_a_work_folder_of_another_models_adaptation_is_refused(data, trained, tm
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(finetune, "prepare_cases", interrupted)
+    monkeypatch.setattr(train, "prepare_cases", interrupted)
     export_model(tmp_path / "second", Detector(2), Student(2), Calibration(), {"balanced": {}, "sensitive": {}}, {})
     arguments = ("--data", data / "own", "-o", tmp_path / "out", "--device", "cpu", "--progress", "json")
     assert run(capsys, "finetune", "--from", trained / "tiny", *arguments)[0] == 130
@@ -233,11 +233,31 @@ def test_a_work_folder_of_another_models_adaptation_is_refused(data, trained, tm
 
 
 def test_a_single_subject_is_not_enough_to_adapt_a_model_to(trained, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(finetune, "prepare_cases", lambda *arguments: pytest.fail("prepared"))
+    monkeypatch.setattr(train, "prepare_cases", lambda *arguments: pytest.fail("prepared"))
     write_scan(tmp_path / "one", "sub-01", drawn_scan(3))
     message = refused(capsys, "finetune", "--from", trained / "tiny", "--data", tmp_path / "one", "-o",
                       tmp_path / "out", "--device", "cpu", "--progress", "json")
     assert "have 1 subject, but 2 are needed" in message and not (tmp_path / "out-work").exists()
+
+
+def test_an_adapted_model_is_tested_on_other_subjects_alone(data, trained, tmp_path, capsys, monkeypatch):
+    model = ("finetune", "--from", trained / "tiny", "--device", "cpu", "--progress", "json", "-o", tmp_path / "out",
+             "--detector-steps", 2, "--student-steps", 2)
+    write_scan(tmp_path / "more", "sub-01_ses-9", drawn_scan(77))
+    message = refused(capsys, *model, "--data", data / "own", "--held-out", tmp_path / "more")
+    assert "share 1 subject: sub-01;" in message and not (tmp_path / "out-work").exists()
+    judged = {}
+
+    def judge(before, after, *others):
+        judged.update(before={one.subject for one in before}, after={one.subject for one in after})
+        return {"accepted": False, "before": 0.5, "after": 0.4, "sure": 0.1}
+
+    monkeypatch.setattr(finetune, "judge", judge)
+    code, _ = run(capsys, *model, "--data", data / "own", "--held-out", data / "other")
+    assert code == 0 and judged["before"] == judged["after"] == {"sub-11", "sub-12"}
+    verdict = json.loads((tmp_path / "out-work" / "adaptation.json").read_text())
+    assert verdict["training_scans"] == 4 and verdict["held_out_scans"] == 2
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("no_training")

@@ -1,14 +1,15 @@
 """Guarded adaptation: a model learns from a site's own cases, and is taken only if it is better on those kept aside.
 
-The rule. Some of the subjects are held out. Of the old and the new weights the mean TPR at 1/4, 1/2, 1, 2 and 4 false
-positives per scan is measured on them (the score of LUNA16, Setio et al. 2017, Med Image Anal 42:1, without its largest
-step); it needs no threshold. The new weights are taken if their score is higher, and also in at least `SURE` of the
-bootstrap samples of held-out subjects. Otherwise no model is written, and the old one stays in use.
+The rule. Some of the subjects are held out, or whole data sets of others. Of the old and the new weights the mean TPR
+at 1/4, 1/2, 1, 2 and 4 false positives per scan is measured on them (the score of LUNA16, Setio et al. 2017, Med Image
+Anal 42:1, without its largest step); it needs no threshold. The new weights are taken if their score is higher, and
+also in at least `SURE` of the bootstrap samples of held-out subjects. Otherwise no model is written, and the old one
+stays in use.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..progress import Reporter
 from ..read_write import write_json
 from ..weights import Model
 from .batches import classifier_batch, detector_batch
-from .cases import Case, prepare_cases
+from .cases import Case
 from .check_data_set import check_data_set
 from .export import export_model
 from .fit import Stage, Tell, fit
@@ -34,7 +35,7 @@ from .sampling import sites_of
 from .scoring import ScoredCase, counts_at, probabilities, score_cases
 from .splits import hold_out, refuse_few_subjects
 from .stages import detector_loss_of, label_loss, with_lookalikes
-from .train import DataFolders, claim_work_folder, collect, teller
+from .train import DataFolders, cases_of, claim_work_folder, collect, refuse_shared_subjects, teller
 from .training_settings import TrainingSettings
 
 ALLOWED = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -46,10 +47,12 @@ _THRESHOLDS = 60
 
 @dataclass(frozen=True)
 class AdaptationJob:
-    """What `adapt` shall do: a model, a site's labelled data, and where everything goes."""
+    """What `adapt` shall do: a model, a site's labelled data, data to test on (None to hold subjects out), and where
+    everything goes."""
 
     model: Model
     data: DataFolders
+    held_out: DataFolders | None
     output: Path
     work: Path
     device: str
@@ -70,7 +73,7 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
     ModelError
         If the networks of the model are not ours.
     InputError
-        If data cannot be used, or the held-out part has no microbleed.
+        If data cannot be used, parts share subjects, or the held-out part has no microbleed.
     """
     if job.model.architecture != DEFAULT_ARCHITECTURE:
         raise ModelError(f"The model {job.model.name} has networks of another kind, which cannot be trained here; "
@@ -78,14 +81,16 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
     if (job.output / CARD).exists():
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
     scans = collect(job.data)
-    check_data_set(scans)
-    refuse_few_subjects(scans, 2)
+    others = collect(job.held_out) if job.held_out else []
+    check_data_set([*scans, *others])
+    refuse_shared_subjects(scans, others)
+    refuse_few_subjects(scans, 1 if others else 2)
     claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256)
     tell = teller(reporter, job.output.name)
-    cases = prepare_cases(scans, job.work / "cases", job.jobs,
-                          lambda name, done, count: tell("0-prepare", done / count, f"{done} of {count} prepared"))
+    cases = cases_of([*scans, *others], job.work, job.jobs, tell)
     # by lesions, so that the guard has its share of them
-    training, guard = hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
+    training, guard = (cases[:len(scans)], cases[len(scans):]) if others else \
+        hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
     if not all(any(case.lesion_count for case in part) for part in (guard, training)):
         raise InputError("Fine-tuning needs microbleeds in at least two subjects, one of them to test on; add cases.")
     detector, student = fine_tune(job.model, training, settings, job.work, job.device, tell)
@@ -108,17 +113,22 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
 
 def fine_tune(model: Model, cases: Sequence[Case], settings: TrainingSettings, folder: Path, device: str,
               tell: Tell) -> tuple[Detector, Student]:
-    """Return detector and student of a model after further training on cases; the model itself stays as it is."""
+    """Return detector and student of a model after further training on cases; the model itself stays as it is.
+
+    The false candidates of each detector, the model's and the new one, are among what is learned from.
+    """
     detector, student = copy.deepcopy(model.detector), copy.deepcopy(model.student)
     sites = [sites_of(case, np.random.default_rng([settings.seed, index])) for index, case in enumerate(cases)]
 
     def stage(name: str, steps: int) -> Stage:
         return Stage(name, steps, settings.seed, settings.learning_rate, folder, device, tell)
 
+    mined = mine_cases(cases, detector, folder / "candidates-1", device, tell)
+    sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
     detector = fit(detector, detector_batch(cases, sites, settings), detector_loss_of(settings),
                    stage("1-detector", settings.detector_steps))
     mined = [with_lookalikes(found, own) for found, own in
-             zip(mine_cases(cases, detector, folder / "candidates", device, tell), sites, strict=True)]
+             zip(mine_cases(cases, detector, folder / "candidates-2", device, tell), sites, strict=True)]
     torch.manual_seed(settings.seed)
     student = fit(student, classifier_batch(cases, mined, settings), label_loss,
                   stage("2-student", settings.student_steps))

@@ -21,6 +21,7 @@ from ..simulation.anatomy import Anatomy, read_anatomy
 from ..simulation.deformation import deform, draw_deformation
 from ..simulation.region_rules import region_map, to_mni
 from ..simulation.subject import AGES
+from .train_brain_mask import head_files
 from .train_region_map import TEST_MAPS, VALIDATION_MAPS
 
 LEFT_OUT = VALIDATION_MAPS + TEST_MAPS
@@ -51,9 +52,7 @@ def main() -> None:
     parser.add_argument("--labels", type=Path, required=True, help="folder of training_seg_*.nii.gz")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
-    files = sorted(arguments.labels.glob("training_seg_*.nii.gz"))[:-LEFT_OUT]
-    if not files:
-        raise SystemExit(f"{arguments.labels} holds no more than {LEFT_OUT} label maps training_seg_*.nii.gz.")
+    files = head_files(arguments.labels, LEFT_OUT)[:-LEFT_OUT]
     counts, heads = 0, 0
     for number, file in enumerate(files, 1):
         for variant in range(VARIANTS + 1):

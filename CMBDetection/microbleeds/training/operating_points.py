@@ -31,8 +31,7 @@ class OperatingPoints:
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of each point as they stand in a model's card."""
-        candidates = {"threshold": CANDIDATE_SETTINGS.threshold, "peak_share": CANDIDATE_SETTINGS.peak_share}
-        return {name: {"candidates": candidates, "classify": {"threshold": threshold}}
+        return {name: {"candidates": asdict(CANDIDATE_SETTINGS), "classify": {"threshold": threshold}}
                 for name, threshold in self.thresholds.items()}
 
 

@@ -45,16 +45,22 @@ def main() -> None:
 
 def load_maps(folder: Path, work: Path) -> list[np.ndarray]:
     """Return the maps in RAS order at 1 mm as tissue codes, plus 128 inside the brain mask; kept in `work`."""
-    files = sorted(folder.glob("training_seg_*.nii.gz"))
-    if len(files) <= VALIDATION_MAPS:
-        raise SystemExit(f"{folder} holds {len(files)} label maps training_seg_*.nii.gz; at least 3 are needed.")
     maps = []
-    for file in files:
+    for file in head_files(folder, VALIDATION_MAPS):
         kept = work / (file.name.split(".")[0] + ".npy")
         if not kept.exists():
             np.save(kept, prepare_map(sitk.ReadImage(str(file))))
         maps.append(np.load(kept))
     return maps
+
+
+def head_files(folder: Path, left_out: int) -> list[Path]:
+    """Return the label maps in a folder, in the order of their numbers, if there are more than those left out."""
+    files = sorted(folder.glob("training_seg_*.nii.gz"))
+    if len(files) <= left_out:
+        raise SystemExit(f"{folder} holds {len(files)} label maps training_seg_*.nii.gz; at least {left_out + 1} are "
+                         "needed.")
+    return files
 
 
 def prepare_map(image: sitk.Image) -> np.ndarray:

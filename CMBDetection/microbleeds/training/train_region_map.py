@@ -31,7 +31,7 @@ from microbleeds.training.export import write_weights
 from microbleeds.training.precision import autocast
 from microbleeds.training.region_images import IGNORED, region_geometry, region_image, region_image_of_scan
 from microbleeds.training.region_scans import RegionScan, load_scans
-from microbleeds.training.train_brain_mask import prepare_map
+from microbleeds.training.train_brain_mask import head_files, prepare_map
 
 WIDTHS = (16, 24, 48, 64, 64)
 STEPS = 5700
@@ -85,9 +85,7 @@ def load_maps(folder: Path, work: Path) -> list[list[tuple[np.ndarray, np.ndarra
 
     After the map itself come variants with other ventricles and sulci, as the simulator draws them for older adults.
     """
-    files = sorted(folder.glob("training_seg_*.nii.gz"))
-    if len(files) <= VALIDATION_MAPS + TEST_MAPS:
-        raise SystemExit(f"{folder} holds {len(files)} label maps training_seg_*.nii.gz; at least 6 are needed.")
+    files = head_files(folder, VALIDATION_MAPS + TEST_MAPS)
     return [[_kept(work / f"{file.name.split('.')[0]}-{variant}.npz", file, (number, variant))
              for variant in range(VARIANTS + 1)] for number, file in enumerate(files)]
 
