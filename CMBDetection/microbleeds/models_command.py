@@ -111,14 +111,19 @@ def _verify(options: argparse.Namespace, reporter: Reporter) -> int:
 
 def _load(model: InstalledModel) -> None:
     """Load a model of any kind, which compares the SHA-256 of its files with its card."""
-    if read_card(model.folder).get("kind") == DETECTION:
+    card = read_card(model.folder)
+    if card.get("kind") == DETECTION:
         from .weights import load_model
 
         load_model(model.folder)
-    else:
-        from .coarse_network import load_network
+        return
+    from .coarse_network import load_network
 
-        load_network(model.folder)
+    load_network(model.folder)
+    if "atlas" in card:
+        from .head_atlas import read_atlas
+
+        read_atlas(model.folder)
 
 
 def _import(options: argparse.Namespace, reporter: Reporter) -> int:

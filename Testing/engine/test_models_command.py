@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from microbleeds import cli
 from microbleeds.calibration import Calibration
 from microbleeds.model_folders import detection_models
 from microbleeds.networks import Detector, Student
+from microbleeds.resources import resource_path
 from microbleeds.training.export import export_model
 from microbleeds.weights import DEFAULT_MODEL, load_model
 
@@ -138,9 +140,12 @@ def test_verify_tells_damage_and_goes_on(capsys, tmp_path, models):
         (models / name).mkdir(parents=True)
     (models / "one" / "model.json").write_text("{")
     (models / "two" / "model.json").write_text(json.dumps({"kind": "detection", "files": {}}))
+    shutil.copytree(resource_path("Models/region-map"), models / "three")
+    (models / "three" / "atlas.npz").write_bytes(b"damaged")
     code, out, _ = run(capsys, "models", "verify")
     told = dict(line.split(": ", 1) for line in out.splitlines())
     assert code == 2 and told[DEFAULT_MODEL] == "undamaged, loads"
+    assert "atlas.npz is missing or damaged" in told["three"]
     assert "not JSON" in told["one"] and "not a complete card" in told["two"]
     assert run(capsys, "models", "verify", DEFAULT_MODEL)[0] == 0
     assert "damaged card" in run(capsys, "models", "list")[1]
