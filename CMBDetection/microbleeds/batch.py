@@ -168,6 +168,11 @@ def _check_stems(images: Sequence[str]) -> None:
         seen[stem] = image
 
 
+def most_processes() -> int:
+    """Return how many processes may run at a time: one per core; Windows cannot wait for more than 61."""
+    return min(os.cpu_count() or 1, 61)
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder for results and make sure that files can be written there.
 

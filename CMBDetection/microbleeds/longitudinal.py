@@ -8,11 +8,12 @@ different ones from 1.2 t on, and a question in between; and two candidates at n
 too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse.csgraph import connected_components
 
 from .errors import InputError
 from .geometry import apply_affine, ras_to_voxel, resample_like, to_canonical, voxel_to_ras
@@ -386,16 +387,38 @@ def _pair(squares: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:
     plausible : dict
         Of each finding that could fare otherwise at little cost: every plausible partner, -1 for none.
     """
-    costs = _augmented(squares)
+    fates, plausible = np.full(len(squares), -1), {}
+    for rows, columns in _groups(squares < 2 * _ALONE + SURELY):
+        for row, (fate, ways) in zip(rows, _fates_of(squares[np.ix_(rows, columns)]), strict=True):
+            fates[row] = columns[fate] if fate >= 0 else -1
+            if len(ways) > 1:
+                plausible[int(row)] = sorted(int(columns[way]) if way >= 0 else -1 for way in ways)
+    return fates, plausible
+
+
+def _groups(near: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows and columns that chains of what is near (n, m) connect; the others never concern them."""
+    if not near.size:
+        return
+    graph = np.zeros((sum(near.shape), sum(near.shape)), bool)
+    graph[:len(near), len(near):] = near
+    count, groups = connected_components(graph, directed=False)
+    for group in range(count):
+        rows, columns = (np.flatnonzero(own == group) for own in np.split(groups, [len(near)]))
+        if len(rows) and len(columns):
+            yield rows, columns
+
+
+def _fates_of(squares: np.ndarray) -> list[tuple[int, list[int]]]:
+    """Return of each finding of a group its partner in the cheapest pairing, and with it all that are plausible."""
+    costs, found = _augmented(squares), []
     fates, least = _cheapest(costs, squares.shape)
-    plausible = {}
-    for row, fate in enumerate(fates):
+    for row, fate in enumerate(fates.tolist()):
         near = np.flatnonzero(squares[row] < 2 * _ALONE + SURELY).tolist()
         others = [column for column in (*near, -1) if column != fate]
-        found = [column for column in others if _cost_if(costs, squares.shape, row, column) < least + SURELY]
-        if found:
-            plausible[row] = sorted({int(fate), *found})
-    return fates, plausible
+        found.append((fate, [fate, *(column for column in others
+                                     if _cost_if(costs, squares.shape, row, column) < least + SURELY)]))
+    return found
 
 
 def _augmented(squares: np.ndarray) -> np.ndarray:

@@ -281,9 +281,14 @@ def write_label_map(path: Path, volume: Volume) -> None:
     write_image(path, volume.with_data(volume.data.astype(np.int16 if small else np.int32)))
 
 
+def sidecar_of(path: Path) -> Path:
+    """Return where the JSON file beside an image or a DICOM folder lies, if there is one."""
+    return Path(os.path.abspath(path)).with_name(f"{scan_stem(path)}.json")
+
+
 def _read_sidecar(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Return the JSON object beside an image or a DICOM folder, empty if there is none, and warnings."""
-    sidecar = Path(os.path.abspath(path)).with_name(f"{scan_stem(path)}.json")
+    sidecar = sidecar_of(path)
     try:
         content = parse_json(read_ordinary_text(sidecar), foreign=True)
     except FileNotFoundError:

@@ -17,6 +17,8 @@ from .regions import DEEP_WHITE_MATTER, FRONTAL, OCCIPITAL, REGIONS
 from .tissue_mixture import tissue_probabilities
 
 _FIT_EVERY = 3
+_FEWEST_FITTED = 100
+"""Voxels; where fewer would be left, such as in a thin slab, all of them are fitted."""
 _WIDE_VOXELS, _WIDE_SHARE = 2.0, 0.3
 """Tissues lie further off in some heads than in any of the atlas: a share of it, smoothed (8 mm)."""
 _DEEP_MM, _SOFT_MM = 10.7, 1.0
@@ -52,6 +54,8 @@ def anatomical_logs(atlas: HeadAtlas, image: np.ndarray, inside: np.ndarray, sha
     voxels = np.argwhere(inside)
     places = voxels * WORKING_SPACING_MM
     some = (voxels % _FIT_EVERY == 0).all(axis=1)
+    if some.sum() < _FEWEST_FITTED:
+        some[:] = True
     affine = fit_to_atlas(atlas, shares[:, some], right[some], places[some])
     there = places @ affine[:3, :3].T + affine[:3, 3]
     pairs = sample(atlas.shares, there)

@@ -133,7 +133,7 @@ def _prepared(volume: Volume) -> Volume:
         return canonical.with_data(data)
     low, high = np.percentile(seen, (_OUTLIERS_PERCENT, 100 - _OUTLIERS_PERCENT))
     if low >= 0:
-        return canonical.with_data(np.minimum(data, high) / max(high, 1e-12))
+        return canonical.with_data((np.minimum(data, high) / max(high, 1e-12)).astype(np.float32))
     share = (np.clip(data, low, high) - low) / max(high - low, 1e-12)
     return canonical.with_data(np.where(data != 0, _LIFTED + (1 - _LIFTED) * share, 0).astype(np.float32))
 

@@ -48,8 +48,6 @@ def add_training_commands(commands: Any) -> None:
                        help="of the subjects, to test on (default: 0.3)")
     _add_held_out(aside, "data sets of other subjects to test on instead")
     _add_recipe(finetune, ("detector_steps", "student_steps"))
-    finetune.add_argument("--learning-rate", type=float, metavar="RATE",
-                          help="highest of the schedule (default: a tenth of the shipped recipe's)")
     finetune.set_defaults(command=_finetune)
 
 
@@ -72,6 +70,8 @@ def _add_recipe(parser: argparse.ArgumentParser, steps: Sequence[str] = _STEPS) 
     for name in steps:
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, metavar="N",
                             help="batches (default: as many as the recipe has)")
+    parser.add_argument("--learning-rate", type=float, metavar="RATE",
+                        help="highest of the schedule (default: that of the recipe)")
     add_device_option(parser)
     parser.add_argument("--jobs", type=positive, metavar="N", help="scans prepared at a time (default: one per core)")
     parser.add_argument("--threads", type=positive, metavar="N", help="processor cores to train on (default: all)")

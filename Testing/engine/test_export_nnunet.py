@@ -11,8 +11,8 @@ from microbleeds.errors import InputError, SettingsError
 from microbleeds.export.nnunet import folds_of, identifier_of, write_nnunet
 from microbleeds.export.training_set import FRACTIONS, IGNORE, MICROBLEED, MIMIC, label_case, name_cases
 from microbleeds.read_write import read_labels, read_scan
+from microbleeds.subject_names import subject_of
 from microbleeds.training import labelled_scans
-from microbleeds.training.labelled_scans import subject_of
 from microbleeds.training.layouts_folders import find_in_folders
 from test_export_training_set import clean, cohort, contents, files_in, make_case
 

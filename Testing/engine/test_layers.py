@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "CMBDetection" / "microbleeds"
 LAYERS = {
     "words of the domain": "calibration errors ordinary_files nifti_header orientation volume regions findings "
-                           "settings resources progress",
+                           "settings resources progress subject_names",
     "tools": "model_folders geometry components conspicuity point_regions probe image_files dicom_series read_write "
              "radial_symmetry reference_symmetry networks reference_networks tiling reference_tiling weight_files "
              "weights reference_import coarse_network region_lookup",

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from microbleeds import longitudinal
 from microbleeds.errors import InputError
 from microbleeds.geometry import apply_affine, voxel_to_ras
 from microbleeds.longitudinal import (
@@ -132,6 +133,15 @@ def test_a_turned_and_shifted_head_is_found(both):
     assert np.allclose(rotation @ rotation.T, np.eye(3)) and np.linalg.det(rotation) == pytest.approx(1)
 
 
+def test_a_scan_with_ringing_below_zero_is_registered_to_one_without(scans):
+    before, after = scans[:2]
+    data = before.data.copy()
+    rim = (data > 0) & (np.random.default_rng(0).random(data.shape) < 0.04)
+    data[rim] = -0.02
+    registration = register(before.with_data(data), after)
+    assert registration.agreement > LEAST_AGREEMENT
+
+
 def test_findings_of_a_registered_pair(both):
     pairing = both[2]
     assert fates(pairing) == ({11: (STABLE, 2), 12: (STABLE, 3), 13: (NEW, None)}, {1: NOT_SEEN})
@@ -233,6 +243,22 @@ def test_clusters_are_paired_as_a_whole():
     before = [(5.0 * n, 0, 0) for n in range(6)]
     now = [(5.0 * n + 1.2, 0, 0) for n in range(6)]
     assert fates(paired(before, now)) == ({n: (STABLE, n) for n in range(1, 7)}, {})
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_that_do_not_touch_are_paired_as_if_all_were_one(seed):
+    rng = np.random.default_rng(seed)
+    before = rng.uniform(0, 25, (20, 3))
+    now = np.concatenate([before[:14] + rng.normal(0, 1.5, (14, 3)), rng.uniform(0, 40, (6, 3))])
+    squares = np.sum((now[:, None] - before) ** 2, axis=-1) / 16
+    fates_of_groups, plausible = longitudinal._pair(squares)
+    whole = longitudinal._fates_of(squares)
+    paired_cost = [squares[row, column] - 2 * longitudinal._ALONE for row, column in enumerate(fates_of_groups)
+                   if column >= 0]
+    assert sum(paired_cost) == pytest.approx(sum(squares[row, column] - 2 * longitudinal._ALONE
+                                                 for row, (column, _) in enumerate(whole) if column >= 0))
+    assert plausible == {row: sorted(ways) for row, (_, ways) in enumerate(whole) if len(ways) > 1}
+    assert (fates_of_groups >= 0).any() and (fates_of_groups < 0).any()
 
 
 def test_pairs_are_one_to_one_and_the_order_does_not_matter():

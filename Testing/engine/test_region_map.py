@@ -109,6 +109,26 @@ def test_no_map_is_better_than_a_wrong_one(head):
     assert find_regions(volume, brain.with_data(np.zeros(brain.shape, bool))) == (None, 0.0)
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_slab_of_one_working_voxel_is_no_fault(head, axis):
+    volume, brain = head
+    cut = [slice(None)] * 3
+    place = int(np.argmax(brain.data.any(axis=tuple({0, 1, 2} - {axis})))) + 20 // (axis + 1)
+    cut[axis] = slice(place, place + 1)
+    affine = volume.affine @ np.diag([0.8 / volume.spacing[axis] if number == axis else 1.0 for number in range(4)])
+    mapped, _ = find_regions(*(Volume(np.repeat(one.data[tuple(cut)], 3, axis), affine) for one in (volume, brain)))
+    assert mapped is None or mapped.data.any()
+
+
+def test_a_mask_of_one_layer_is_no_fault(head, monkeypatch):
+    volume, brain = head
+    layer = np.zeros(brain.shape, bool)
+    layer[brain.shape[0] // 2 + 2] = brain.data[brain.shape[0] // 2 + 2]
+    monkeypatch.setattr(region_map, "LEAST_MARGIN", -1.0)
+    mapped, _ = find_regions(volume, brain.with_data(layer))
+    assert mapped.data.any()
+
+
 def test_brain_on_both_sides_of_an_empty_middle_has_no_map(head):
     volume, brain = head
     sides = np.zeros(brain.shape, bool)

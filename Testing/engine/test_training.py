@@ -162,6 +162,23 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(case, tmp_path):
         fit(Detector(2, 4), batch, detector_loss, stage(tmp_path, steps=1))
 
 
+@pytest.mark.parametrize("kind", ["loss", "weights"])
+def test_a_training_that_diverges_ends_and_its_last_sound_checkpoint_stays(tmp_path, kind):
+    layer = nn.Linear(1, 1)
+
+    def loss(network, one):
+        value = network(one).square().mean()
+        if kind == "loss":
+            return value * float("nan")
+        layer.bias.data.fill_(float("nan"))
+        return layer.weight.square().mean()
+
+    (tmp_path / "1-detector.csv").touch()
+    with pytest.raises(InputError, match="training of 1-detector diverged.*--learning-rate lower than 0.002"):
+        fit(layer, lambda rng: (torch.ones(1, 1),), loss, stage(tmp_path, "1-detector"))
+    assert not (tmp_path / "1-detector.pt").exists()
+
+
 @pytest.mark.parametrize("steps", [2, 9, 10, 11, 14, 15, 20])
 def test_any_number_of_steps_is_trained(tmp_path, steps):
     weight = nn.Linear(1, 1)
@@ -197,7 +214,8 @@ def test_ignored_regions_do_not_pull(case):
     assert not logits.grad.any()
 
 
-@pytest.mark.parametrize("wrong", [{"width": 0}, {"hard_share": 1.5}, {"classifier_batch": 1}, {"held_out": 0.0}])
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"hard_share": 1.5}, {"classifier_batch": 1}, {"held_out": 0.0},
+                                   {"held_out": 0.6}])
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(SettingsError, match=next(iter(wrong))):
         partial(TrainingSettings, **wrong)()

@@ -12,7 +12,7 @@ from microbleeds.read_write import read_mask, read_scan, write_image, write_labe
 from microbleeds.settings import PrepareSettings
 from microbleeds.step0_prepare import prepare
 from microbleeds.training import cases
-from microbleeds.training.cases import load_case, prepare_cases
+from microbleeds.training.cases import fingerprint, load_case, prepare_cases
 from microbleeds.training.labelled_scans import IGNORED, MICROBLEED, TISSUE
 from microbleeds.training.layouts import find_labelled_scans
 from training_sets import affine_las, drawn_scan, write_scan, write_set
@@ -152,6 +152,29 @@ def test_what_changed_is_prepared_anew_and_the_others_stay(tmp_path, data, part)
     assert {path for path in before if after.get(path) == before[path]} == {
         path for path in before if path.startswith("sub-01")}
     assert not list((tmp_path / "cases").glob(".*"))
+
+
+def test_all_that_a_case_depends_on_is_in_its_fingerprint(tmp_path):
+    scan = drawn_scan(3)
+    write_image(tmp_path / "imagesTr/a_0000.mha", scan.image)
+    write_image(tmp_path / "labelsTr/a.mhd", scan.labels.with_data(scan.labels.data.astype(np.float32)))
+
+    def now():
+        return fingerprint(find_labelled_scans(tmp_path)[0])
+
+    seen = [now()]
+    (tmp_path / "imagesTr/a_0000.json").write_text('{"SeriesDescription": "QSM"}')
+    seen.append(now())
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "microbleed": 1, "ignore": 2}}')
+    seen.append(now())
+    (tmp_path / "dataset.json").write_text('{"labels": {"background": 0, "microbleed": 1, "mimic": 2}}')
+    seen.append(now())
+    voxels, = (path for path in (tmp_path / "labelsTr").iterdir() if path.suffix != ".mhd")
+    changed = bytearray(voxels.read_bytes())
+    changed[-1] ^= 1
+    voxels.write_bytes(changed)
+    seen.append(now())
+    assert len(set(seen)) == len(seen) and now() == seen[-1]
 
 
 def test_a_case_that_was_cut_off_or_damaged_is_prepared_anew(tmp_path, data):

@@ -72,6 +72,17 @@ def test_a_gain_that_hangs_on_one_subject_is_not_taken():
     assert not verdict["accepted"]
 
 
+def test_samples_without_a_microbleed_speak_for_nobody():
+    clean = [scored(f"c{n}", 0, 0, 0) for n in range(20)]
+    sick = [scored("s0", 5, 2, 0), scored("s1", 5, 3, 0)]
+    mixed = [scored("s0", 5, 3, 0), scored("s1", 5, 2, 0)]
+    # better in one, worse in the other: better or as good in about two of three samples that have either
+    mixed[0] = scored("s0", 6, 4, 0)
+    sick[0] = scored("s0", 6, 2, 0)
+    verdict = judge([*clean, *sick], [*clean, *mixed], Calibration(), 1)
+    assert verdict["after"] > verdict["before"] and 0.5 < verdict["sure"] < 0.75 and not verdict["accepted"]
+
+
 def test_fine_tuning_changes_copies_and_leaves_the_model_alone(tmp_path):
     torch.manual_seed(0)
     model = Model("m", "", Detector(2, 4).eval(), Student(2).eval(), {"balanced": Settings()})

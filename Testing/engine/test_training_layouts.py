@@ -11,6 +11,7 @@ from microbleeds.read_write import read_scan, write_image, write_json, write_lab
 from microbleeds.simulation.data_set import make_data_set, plan_cases, write_truth
 from microbleeds.simulation.subject import SubjectSettings
 from microbleeds.simulation.truth import Row, Truth
+from microbleeds.subject_names import subject_of
 from microbleeds.training.check_data_set import check_data_set
 from microbleeds.training.labelled_scans import (
     IGNORED,
@@ -19,7 +20,6 @@ from microbleeds.training.labelled_scans import (
     TISSUE,
     VESSEL,
     read_truth,
-    subject_of,
 )
 from microbleeds.training.layouts import find_labelled_scans
 from microbleeds.volume import Volume
@@ -109,6 +109,28 @@ def test_what_nnunet_calls_ignore_is_ignored_whatever_the_microbleeds_are_called
     assert np.array_equal(truth.lesions > 0, truth.classes == MICROBLEED)
     listing.write_text(json.dumps({"labels": {"background": 0, "CMB": 1, "siderosis": 2}}))
     with pytest.raises(InputError, match=r"dataset\.json lists labels of several kinds \(CMB, siderosis\)"):
+        only(tmp_path)
+
+
+def test_nnunets_first_version_lists_the_same_the_other_way_round(tmp_path):
+    volume = noise()
+    write_image(tmp_path / "imagesTr/a_0000.nii.gz", volume)
+    write_image(tmp_path / "labelsTr/a.nii.gz", label_map(volume, (1, A), (2, B)))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"0": "background", "1": "microbleed", "2": "mimic"}}))
+    _, truth = only(tmp_path)
+    assert (truth.classes[A] == MICROBLEED).all() and (truth.classes[B] == MIMIC).all() and truth.lesions.max() == 1
+
+
+@pytest.mark.parametrize(("labels", "sentence"), [
+    ({"background": 0, "microbleed": [1, 2]}, r"dataset\.json gives the label microbleed as \[1, 2\], not as one"),
+    ({"background": 0, "mimic": 1}, r"dataset\.json lists no label of microbleeds, only mimic"),
+    ({"background": 0, "ignore": 1}, r"dataset\.json lists no label of microbleeds, only ignore")])
+def test_nothing_is_learned_as_a_microbleed_that_is_not_called_one(tmp_path, labels, sentence):
+    volume = noise()
+    write_image(tmp_path / "imagesTr/a_0000.nii.gz", volume)
+    write_image(tmp_path / "labelsTr/a.nii.gz", label_map(volume, (1, A)))
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
+    with pytest.raises(InputError, match=sentence):
         only(tmp_path)
 
 
@@ -203,6 +225,8 @@ def test_implanted_scans_have_the_classes_of_what_was_drawn(tmp_path, drawn):
     write_json(tmp_path / "scan.json", {"source": {"name": "sub-5_old.nii"}, "settings": {"modality": "qsm"}})
     scan, read = only(tmp_path)
     assert (scan.layout, scan.subject, scan.modality) == ("implanted", "sub-5", "qsm")
+    write_json(tmp_path / "scan.json", {"subject": "sub-7", "source": {"name": "old.nii"}})
+    assert only(tmp_path)[0].subject == "sub-7"
     assert not read.kinds_known
     assert np.array_equal(read.lesions, truth.microbleeds.data) and (read.classes[3:6, 3:6, 3:6] == MICROBLEED).all()
     assert (read.classes[10:30, 20, 10] == VESSEL).all() and (read.classes[33:36, 3:6, 3:6] == MIMIC).all()

@@ -232,6 +232,13 @@ def test_a_work_folder_of_another_models_adaptation_is_refused(data, trained, tm
     assert "begun with other data" in refused(capsys, "finetune", "--from", tmp_path / "second", *arguments)
 
 
+@pytest.mark.usefixtures("no_training")
+def test_a_work_folder_that_learned_from_all_does_not_go_on_with_a_part_held_out(data, trained, tmp_path, capsys):
+    message = refused(capsys, "train", "--data", data / "own", "-o", tmp_path / "out", "--work", trained / "tiny-work",
+                      *STEPS)
+    assert "tiny-work was begun with other data or settings" in message
+
+
 def test_a_single_subject_is_not_enough_to_adapt_a_model_to(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(train, "prepare_cases", lambda *arguments: pytest.fail("prepared"))
     write_scan(tmp_path / "one", "sub-01", drawn_scan(3))

@@ -50,7 +50,7 @@ from ..review_files import (
     review_to_json,
 )
 from ..reviewed_case import CaseFinding, ReviewedCase
-from ..training.labelled_scans import subject_of
+from ..subject_names import subject_of
 from .guards import require_reviewed, status_of
 
 MICROBLEED, MIMIC, IGNORE = 1, 2, 3

@@ -20,6 +20,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from .. import __version__
+from ..batch import most_processes
 from ..errors import InputError, SettingsError
 from ..progress import Reporter
 from ..read_write import write_image, write_json, write_label_map, write_text
@@ -111,7 +112,7 @@ def make_data_set(plans: Sequence[CasePlan], folder: Path, jobs: int | None, rep
     missing = [plan for plan in plans if not _is_made(plan, folder)]
     folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    processes = min(jobs, _most_jobs()) if jobs else _jobs_for(len(missing))
+    processes = min(jobs, most_processes()) if jobs else _jobs_for(len(missing))
     for done, name in enumerate(_made(missing, folder, processes), 1):
         left_s = (time.monotonic() - started) / done * (len(missing) - done)
         reporter.progress(name, "simulate", f"{len(plans) - len(missing) + done} of {len(plans)} simulated"
@@ -186,14 +187,9 @@ def _made(plans: Sequence[CasePlan], folder: Path, jobs: int) -> Iterator[str]:
             raise
 
 
-def _most_jobs() -> int:
-    # Windows cannot wait for more than 61 processes
-    return min(os.cpu_count() or 1, 61)
-
-
 def _jobs_for(cases: int) -> int:
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4 * _MEMORY_OF_CASE
-    return max(1, min(_most_jobs(), memory // _MEMORY_OF_CASE, cases))
+    return max(1, min(most_processes(), memory // _MEMORY_OF_CASE, cases))
 
 
 def _is_made(plan: CasePlan, folder: Path) -> bool:

@@ -12,6 +12,7 @@ from ..errors import InputError, SettingsError
 from ..modality import decide_modality
 from ..progress import Reporter
 from ..read_write import Scan, read_mask, read_scan, scan_stem, staging_folder, write_image, write_json, write_label_map
+from ..subject_names import subject_of_file
 from ..volume import Volume
 from .data_set import SCHEMA_VERSION, drawn_things, write_truth
 from .implant import Implanted, ImplantSettings, implant
@@ -115,6 +116,7 @@ def _sidecar(scan: Scan, settings: ImplantSettings, seed: int, done: Implanted) 
     things = (*done.bleeds, *done.mimics)
     foci, vessels = ([thing for thing in things if isinstance(thing, kind)] for kind in (Focus, Vessel))
     return {**said, "Implanted": True, "schema_version": SCHEMA_VERSION, "simulator": __version__,
+            "subject": subject_of_file(scan.stem, scan.path.resolve().parent),
             "source": {"name": scan.path.name, "sha256": scan.sha256}, "seed": seed, "settings": asdict(settings),
             "measured": asdict(done.quality),
             "things": [{"id": number, **thing} for number, thing in enumerate(drawn_things(foci, vessels), 1)]}

@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
+from ..batch import most_processes
 from ..errors import InputError
 from ..geometry import nearest_voxels, resample_like, voxel_to_ras
+from ..image_files import data_files
 from ..modality import decide_modality
-from ..read_write import read_mask, read_scan, write_json
+from ..read_write import read_mask, read_scan, sidecar_of, write_json
 from ..settings import PrepareSettings
 from ..step0_prepare import Prepared, find_brain, prepare
 from ..volume import Volume
@@ -107,7 +109,7 @@ def prepare_cases(scans: Sequence[LabelledScan], folder: Path, jobs: int | None,
     """
     folder.mkdir(parents=True, exist_ok=True)
     _allow_open_files(len(_ARRAYS) * len(scans))
-    jobs = min(jobs or os.cpu_count() or 1, max(1, len(scans)))
+    jobs = min(jobs or most_processes(), most_processes(), max(1, len(scans)))
     if jobs == 1:
         for done, scan in enumerate(scans, 1):
             prepare_case(scan, folder)
@@ -190,14 +192,20 @@ def _renumbered(lesions: np.ndarray) -> np.ndarray:
 def _identity(scan: LabelledScan) -> dict:
     """Return what the case depends on."""
     # not by name: an image and its label map often have the same one
-    hashes = [_digest(path) for path in (scan.image, scan.truth, *scan.maps, *([scan.brain] if scan.brain else []))]
+    files = [scan.image, scan.truth, *scan.maps, *([scan.brain] if scan.brain else []), *scan.described_by]
+    if scan.modality == "auto":
+        files.append(sidecar_of(scan.image))
+    hashes = [_digest(path) for path in files]
     return json.loads(json.dumps({
         "name": scan.name, "subject": scan.subject, "asked_modality": scan.modality, "layout": scan.layout,
         "sha256": hashes, "settings": asdict(PrepareSettings()), "revision": _REVISION}))
 
 
 def _digest(path: Path) -> str:
-    parts = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path]
+    """Return the digest of a file with that of its voxels elsewhere, or of a folder's files; "" of what is missing."""
+    if not path.exists():
+        return ""
+    parts = sorted(part for part in path.iterdir() if part.is_file()) if path.is_dir() else [path, *data_files(path)]
     return hashlib.sha256(b"".join(hashlib.sha256(part.read_bytes()).digest() for part in parts)).hexdigest()
 
 

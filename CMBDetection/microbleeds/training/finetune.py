@@ -3,8 +3,8 @@
 The rule. Some of the subjects are held out, or whole data sets of others. Of the old and the new weights the mean TPR
 at 1/4, 1/2, 1, 2 and 4 false positives per scan is measured on them (the score of LUNA16, Setio et al. 2017, Med Image
 Anal 42:1, without its largest step); it needs no threshold. The new weights are taken if their score is higher, and
-also in at least `SURE` of the bootstrap samples of held-out subjects. Otherwise no model is written, and the old one
-stays in use.
+not lower in at least `SURE` of the bootstrap samples of held-out subjects. Otherwise no model is written, and the old
+one stays in use.
 """
 
 import copy
@@ -35,7 +35,7 @@ from .sampling import sites_of
 from .scoring import ScoredCase, counts_at, probabilities, score_cases
 from .splits import hold_out, refuse_few_subjects
 from .stages import detector_loss_of, label_loss, with_lookalikes
-from .train import DataFolders, cases_of, claim_work_folder, collect, refuse_shared_subjects, teller
+from .train import DataFolders, apart, cases_of, claim_work_folder, collect, refuse_shared_subjects, teller
 from .training_settings import TrainingSettings
 
 ALLOWED = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -85,7 +85,7 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
     check_data_set([*scans, *others])
     refuse_shared_subjects(scans, others)
     refuse_few_subjects(scans, 1 if others else 2)
-    claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256)
+    claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256, held_out=apart(others))
     tell = teller(reporter, job.output.name)
     cases = cases_of([*scans, *others], job.work, job.jobs, tell)
     # by lesions, so that the guard has its share of them
@@ -137,7 +137,7 @@ def fine_tune(model: Model, cases: Sequence[Case], settings: TrainingSettings, f
 
 def judge(before: Sequence[ScoredCase], after: Sequence[ScoredCase], calibration: Calibration,
           seed: int) -> dict[str, Any]:
-    """Apply the rule to the same cases scored with the old and the new weights.
+    """Apply the rule to the same cases, some with microbleeds, scored with the old and the new weights.
 
     Both networks' logits are combined as the old model combines them, so that only the weights differ.
     """
@@ -145,12 +145,15 @@ def judge(before: Sequence[ScoredCase], after: Sequence[ScoredCase], calibration
     old, new = (curves_of(scored, calibration) for scored in (before, after))
     everyone = np.arange(len(before))
     scores = froc_score(old, everyone), froc_score(new, everyone)
-    rng, names, not_worse = np.random.default_rng(seed), np.unique(subjects), 0
-    for _ in range(_RESAMPLES):
+    rng, names, not_worse, samples = np.random.default_rng(seed), np.unique(subjects), 0, 0
+    while samples < _RESAMPLES:
         drawn = names[rng.integers(len(names), size=len(names))]
         chosen = np.concatenate([np.flatnonzero(subjects == name) for name in drawn])
-        not_worse += froc_score(new, chosen) >= froc_score(old, chosen)
-    sure = not_worse / _RESAMPLES
+        # without a microbleed nothing is better or worse
+        if old.lesions[chosen].any():
+            samples += 1
+            not_worse += froc_score(new, chosen) >= froc_score(old, chosen)
+    sure = not_worse / samples
     return {"accepted": bool(scores[1] > scores[0] and sure >= SURE), "before": round(scores[0], 4),
             "after": round(scores[1], 4), "sure": round(sure, 3)}
 

@@ -49,7 +49,7 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
     Raises
     ------
     InputError
-        If there is a checkpoint that is not one of this stage.
+        If there is a checkpoint that is not one of this stage, or the training diverges.
     """
     network.to(stage.device, memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(network.parameters(), stage.learning_rate, weight_decay=1e-3)
@@ -73,6 +73,7 @@ def fit(network: nn.Module, batch: Batch, loss: Loss, stage: Stage) -> nn.Module
         recent.append(float(value.detach()))
         done = step + 1
         if done % _SAVE_EVERY == 0 or done == stage.steps:
+            _refuse_divergence(network, recent, stage)
             _save(network, optimiser, schedule, done, stage)
             _note(stage, done, float(np.mean(recent)), schedule.get_last_lr()[0])
             left_s = (time.monotonic() - started) / (done - first) * (stage.steps - done)
@@ -93,6 +94,13 @@ def _batches(batch: Batch, first: int, stage: Stage) -> Iterator[tuple[int, tupl
             drawn = coming.result()
             coming = draw(step + 1) if step + 1 < stage.steps else None
             yield step, drawn
+
+
+def _refuse_divergence(network: nn.Module, losses: list[float], stage: Stage) -> None:
+    """Raise an InputError if the last steps gave no numbers; the last checkpoint that has some stays."""
+    if not np.isfinite(losses).all() or not all(bool(value.isfinite().all()) for value in network.parameters()):
+        raise InputError(f"The training of {stage.name} diverged: its loss or its weights are no longer numbers; give "
+                         f"another work folder and a --learning-rate lower than {stage.learning_rate:g}.")
 
 
 def _resume(network: nn.Module, optimiser: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler,

@@ -1,6 +1,5 @@
 """A labelled scan of any data set, and its truth in one form: numbered microbleeds and a class for every voxel."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +53,8 @@ class LabelledScan:
         Makes the truth from the scan and its image.
     maps : tuple of Path
         Label maps that the reader reads; they lie on the grid of the image.
+    described_by : tuple of Path
+        Other files that say what the label maps mean; they may be missing.
     clean_allowed : bool
         A truth without a microbleed is meant so, and not a label that somebody forgot to draw.
     image_sha256 : str
@@ -69,6 +70,7 @@ class LabelledScan:
     layout: str
     reader: Callable[["LabelledScan", Volume], ScanTruth]
     maps: tuple[Path, ...] = ()
+    described_by: tuple[Path, ...] = ()
     clean_allowed: bool = True
     image_sha256: str = ""
 
@@ -93,30 +95,3 @@ def read_truth(scan: LabelledScan, volume: Volume) -> ScanTruth:
 def truth_of_lesions(lesions: np.ndarray) -> ScanTruth:
     """Return the truth of a scan in which microbleeds (i, j, k), and nothing else, were marked."""
     return ScanTruth(lesions, np.where(lesions > 0, MICROBLEED, TISSUE).astype(np.uint8), kinds_known=False)
-
-
-def subject_of(name: str) -> str:
-    """Return the person that a BIDS name or path tells, else the name itself.
-
-    Examples
-    --------
-    >>> subject_of("sub-07_ses-2_T2starw"), subject_of("scan 12")
-    ('sub-07', 'scan 12')
-    """
-    return _bids_subject(name) or name
-
-
-def subject_of_file(stem: str, place: Path) -> str:
-    """Return the person of an image: that of its stem; if this tells none, of its place in the data set; else the stem.
-
-    Examples
-    --------
-    >>> subject_of_file("swi_2019", Path("sub-07/raw")), subject_of_file("swi_2019", Path())
-    ('sub-07', 'swi_2019')
-    """
-    return _bids_subject(stem) or _bids_subject(place.as_posix()) or stem
-
-
-def _bids_subject(text: str) -> str:
-    found = re.search(r"(?<![A-Za-z0-9])sub-[A-Za-z0-9]+", text)
-    return found[0] if found else ""

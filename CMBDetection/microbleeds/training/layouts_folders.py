@@ -1,5 +1,6 @@
 """Plain folders of images and label maps: ``images`` and ``labels``, nnU-Net's pair of folders, or side by side."""
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 from ..components import label_components
 from ..errors import InputError
 from ..read_write import read_json, scan_stem
+from ..subject_names import subject_of_file
 from ..volume import Volume
 from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_lesions, read_map
-from .labelled_scans import IGNORED, MICROBLEED, MIMIC, LabelledScan, ScanTruth, subject_of_file, truth_of_lesions
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, LabelledScan, ScanTruth, truth_of_lesions
 
 FOLDERS = "folders"
 LABEL_NAMES = ("_desc-cmb_truth", "_desc-cmb_dseg", "_dseg", "_label", "_mask", "_seg", "_cmb")
@@ -39,7 +41,8 @@ def find_in_folders(folder: Path, clean_scans: bool) -> list[LabelledScan]:
     matched = _match_beside(_images(folder, True)) if pair is None else _match_pair(*pair)
     return [LabelledScan(name=scan_stem(image), subject=_subject(image, folder), image=image, modality="auto",
                          brain=brain_beside(image), truth=label, layout=FOLDERS, reader=_read, maps=(label,),
-                         clean_allowed=clean_scans) for image, label in matched]
+                         described_by=(_listing(label),) if _is_nnunet(label) else (), clean_allowed=clean_scans)
+            for image, label in matched]
 
 
 def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
@@ -48,6 +51,9 @@ def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
     if len(lesions_are) > 1:
         raise InputError(f"{_listing(scan.truth)} lists labels of several kinds ({', '.join(lesions_are)}); call that "
                          f"of the microbleeds {_LESION}.")
+    if values and not lesions_are:
+        raise InputError(f"{_listing(scan.truth)} lists no label of microbleeds, only {', '.join(values)}; call theirs "
+                         f"{_LESION}.")
     if not lesions_are or (lesions_are != [_LESION] and len(values) == 1):
         return truth_of_lesions(read_lesions(scan.truth, volume, scan.image))
     marked = np.rint(read_map(scan.truth, volume, scan.image)).astype(np.int32)
@@ -62,12 +68,24 @@ def _read(scan: LabelledScan, volume: Volume) -> ScanTruth:
 def _values_of_nnunet(label_map: Path) -> dict[str, int]:
     """Return names and values (1 and more) of the labels that nnU-Net's ``dataset.json`` lists, nothing without one."""
     listing = _listing(label_map)
-    if label_map.parent.name != "labelsTr" or not listing.is_file():
+    if not _is_nnunet(label_map) or not listing.is_file():
         return {}
     content = read_json(listing, "export the data set again")
     labels = content.get("labels") if isinstance(content, dict) else None
-    return {name: value for name, value in labels.items() if type(value) is int and value > 0} \
-        if isinstance(labels, dict) else {}
+    if not isinstance(labels, dict):
+        return {}
+    if all(key.isdigit() and isinstance(value, str) for key, value in labels.items()):
+        # as version 1 lists them
+        labels = {name: int(key) for key, name in labels.items()}
+    for name, value in labels.items():
+        if type(value) is not int:
+            raise InputError(f"{listing} gives the label {name} as {json.dumps(value)}, not as one number; give every "
+                             "label its own.")
+    return {name: value for name, value in labels.items() if value > 0}
+
+
+def _is_nnunet(label_map: Path) -> bool:
+    return label_map.parent.name == "labelsTr"
 
 
 def _listing(label_map: Path) -> Path:

@@ -16,9 +16,10 @@ from ..point_regions import grow_regions, voxels_within
 from ..read_write import scan_stem
 from ..review_files import ACCEPTED, FILE_NAME, REJECTED, UNDECIDED, Review, ReviewedFinding, read_review
 from ..review_files import VESSEL as VESSEL_KIND
+from ..subject_names import subject_of_file
 from ..volume import Volume
 from .label_maps import BRAIN_NAMES, brain_beside, image_files, read_map
-from .labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL, LabelledScan, ScanTruth, subject_of_file
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, VESSEL, LabelledScan, ScanTruth
 
 REVIEWS = "reviews"
 _REVIEW, _LABELS = FILE_NAME.format(""), FILE_NAMES["labels"].format("")

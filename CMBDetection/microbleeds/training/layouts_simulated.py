@@ -20,9 +20,10 @@ from ..read_write import scan_stem
 from ..simulation.shapes import ARTEFACTS, VESSELS
 from ..simulation.shapes import MICROBLEED as MICROBLEED_KIND
 from ..simulation.simulate import MAGNITUDE, QSM, SWI
+from ..subject_names import subject_of
 from ..volume import Volume
 from .label_maps import image_files
-from .labelled_scans import IGNORED, MICROBLEED, MIMIC, TISSUE, VESSEL, LabelledScan, ScanTruth, subject_of
+from .labelled_scans import IGNORED, MICROBLEED, MIMIC, TISSUE, VESSEL, LabelledScan, ScanTruth
 
 SIMULATED, IMPLANTED = "simulated", "implanted"
 MODALITY_OF = {MAGNITUDE: "gre", SWI: "swi", QSM: "qsm"}
@@ -60,14 +61,14 @@ def is_implanted(folder: Path) -> bool:
 
 
 def find_implanted(folder: Path) -> list[LabelledScan]:
-    """Return the scans of a folder written by ``cmbdetect implant``; the subject is told by the name of the source."""
+    """Return the scans of a folder written by ``cmbdetect implant``; the sidecar tells the subject or the source."""
     images = {path for path in image_files(folder) if not path.name.endswith((_LESIONS, _EVERYTHING, _BRAIN))}
     images |= {_image_of(path, _LESIONS) for path in folder.glob(f"*{_LESIONS}")}
     scans = []
     for image in sorted(images):
         sidecar = _read_object(image.with_name(f"{scan_stem(image)}.json"))
         source, modality = _within(sidecar, "source", "name"), _within(sidecar, "settings", "modality")
-        subject = subject_of(scan_stem(source or image.name))
+        subject = _within(sidecar, "subject") or subject_of(scan_stem(source or image.name))
         scans.append(_scan(image, subject, modality or "auto", _beside(image, _BRAIN), IMPLANTED))
     return scans
 
@@ -76,7 +77,7 @@ def _scan(image: Path, subject: str, modality: str, brain: Path, layout: str) ->
     lesions = _beside(image, _LESIONS)
     return LabelledScan(name=scan_stem(image), subject=subject, image=image, modality=modality, brain=brain,
                         truth=lesions, layout=layout, reader=_read_drawn,
-                        maps=(lesions, _beside(image, _EVERYTHING)))
+                        maps=(lesions, _beside(image, _EVERYTHING)), described_by=(_beside(image, _TABLE),))
 
 
 def _beside(image: Path, ending: str) -> Path:

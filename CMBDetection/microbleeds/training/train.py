@@ -69,7 +69,7 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     check_data_set([*scans, *others])
     refuse_shared_subjects(scans, others)
     refuse_few_subjects(scans, 1 if others else 2)
-    claim_work_folder(job.work, settings, scans)
+    claim_work_folder(job.work, settings, scans, held_out=apart(others))
     clock = WorkClock(job.work)
     tell = clock.noting(teller(reporter, job.output.name))
     cases = cases_of([*scans, *others], job.work, job.jobs, tell)
@@ -125,6 +125,11 @@ def claim_work_folder(work: Path, settings: TrainingSettings, scans: Sequence[La
         return
     work.mkdir(parents=True, exist_ok=True)
     write_json(path, wanted)
+
+
+def apart(others: Sequence[LabelledScan]) -> str:
+    """Return what is held out, as a work folder notes it; with data sets of others, all scans are learned from."""
+    return "data sets of others" if others else "a share of the subjects"
 
 
 def cases_of(scans: Sequence[LabelledScan], work: Path, jobs: int | None, tell: Tell) -> tuple[Case, ...]:

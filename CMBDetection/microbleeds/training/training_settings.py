@@ -60,7 +60,7 @@ class TrainingSettings:
         _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "> 0")
         _check(self.lesion_share >= 0, "lesion_share", self.lesion_share, "0 or more")
         _check(0 <= self.hard_share <= 1, "hard_share", self.hard_share, "in [0, 1]")
-        _check(0 < self.held_out < 1, "held_out", self.held_out, "between 0 and 1")
+        _check(0 < self.held_out <= 0.5, "held_out", self.held_out, "more than 0 and at most 0.5")
 
 
 def _check(condition: bool, name: str, value: object, expected: str) -> None:
