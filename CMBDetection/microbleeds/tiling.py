@@ -11,14 +11,14 @@ from torch.nn.utils import fuse_conv_bn_eval
 
 from .networks import TILE_MULTIPLES, microbleed_logit
 
-MOST_VOXELS = 3_200_000
+MOST_VOXELS = 2_400_000
 """Of a tile; the detector needs about 0.25 kB for each."""
 _LEAST_VOXELS = 100_000
 """A graphics card that has no room for tiles of this size is of no use."""
 _MARGIN = (16, 16, 8)
 """Voxels around the part of the brain that a tile is for: what the network sees of a voxel's surroundings."""
-_RIM = 1
-"""Voxels around the whole brain, at least, where there is nothing to see."""
+_RIM = (4, 4, 2)
+"""Voxels around the whole brain, where there is nothing to see."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
     """Run a voxel-wise network over a volume.
 
     The tiles cover the brain and no more, and overlap by twice a margin, over which one fades into the next. All tiles
-    begin at whole pooling steps of the network from the edge of the brain, so every voxel is pooled together with the
-    same neighbours whichever tile it is in, and wherever the scan was cut. What lies beyond the volume is 0, the value
-    of tissue. On a graphics card that has not enough memory the tiles become smaller.
+    begin at multiples of the network's pooling steps, so every voxel is pooled together with the same neighbours
+    whichever tile it is in. What lies beyond the volume is 0, the value of tissue. On a graphics card that has not
+    enough memory the tiles become smaller.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ def probability_map(network: nn.Module, channels: Sequence[np.ndarray], brain: n
         try:
             return _blended(network, channels, brain, tiles_of(brain, most), device, progress)
         except torch.OutOfMemoryError:
-            most //= 2
+            most //= 4
             if most < _LEAST_VOXELS:
                 raise
             torch.cuda.empty_cache()
@@ -179,15 +179,10 @@ def _box(brain: np.ndarray, low: Sequence[int], high: Sequence[int]) -> tuple | 
 
 
 def _around(low: Sequence[int], high: Sequence[int], first: Sequence[int], last: Sequence[int]) -> Tile:
-    """Return the tile for the part of the brain between two ends: with its margin, at most to the rim of the brain.
-
-    The brain with its rim lies in the middle of the fewest pooling steps that hold it, wherever the grid begins.
-    """
-    start, shape = [], []
-    for own, end, begin, stop, margin, multiple in zip(low, high, first, last, _MARGIN, TILE_MULTIPLES, strict=True):
-        held = stop - begin + 2 * _RIM
-        whole = -(-held // multiple) * multiple
-        origin = begin - _RIM - (whole - held) // 2
-        start.append(origin + max(0, own - margin - origin) // multiple * multiple)
-        shape.append(-(-(min(origin + whole, end + margin) - start[-1]) // multiple) * multiple)
+    """Return the tile for the part of the brain between two ends: with its margin, at most a rim beyond the brain."""
+    start = [max(begin - rim, own - margin) // multiple * multiple
+             for begin, rim, own, margin, multiple in zip(first, _RIM, low, _MARGIN, TILE_MULTIPLES, strict=True)]
+    shape = [-(-(min(end + rim, own + margin) - begin) // multiple) * multiple
+             for end, rim, own, margin, begin, multiple in zip(last, _RIM, high, _MARGIN, start, TILE_MULTIPLES,
+                                                               strict=True)]
     return Tile(tuple(start), tuple(shape), tuple(low), tuple(high))

@@ -52,16 +52,14 @@ def test_tiles_cover_the_brain_once_with_their_surroundings(shape, most, seed):
     brain = blob(shape, seed)
     filled = np.argwhere(brain).reshape(-1, 3)
     first, last = (filled.min(axis=0), filled.max(axis=0) + 1) if len(filled) else (None, None)
-    covered, offsets = np.zeros(shape, int), set()
+    covered = np.zeros(shape, int)
     for tile in tiles_of(brain, most):
-        offsets.add(tuple(np.mod(tile.start, TILE_MULTIPLES).tolist()))
         covered[tuple(map(slice, tile.low, tile.high))] += 1
         for axis, multiple in enumerate(TILE_MULTIPLES):
             start, end = tile.start[axis], tile.start[axis] + tile.shape[axis]
-            assert tile.shape[axis] % multiple == 0
-            assert start <= max(tile.low[axis] - tiling._MARGIN[axis], first[axis] - tiling._RIM)
-            assert end >= min(tile.high[axis] + tiling._MARGIN[axis], last[axis] + tiling._RIM)
-    assert len(offsets) <= 1
+            assert start % multiple == tile.shape[axis] % multiple == 0
+            assert start <= max(tile.low[axis] - tiling._MARGIN[axis], first[axis] - tiling._RIM[axis])
+            assert end >= min(tile.high[axis] + tiling._MARGIN[axis], last[axis] + tiling._RIM[axis])
     assert covered.max(initial=0) <= 1 and (covered[brain] == 1).all()
 
 
@@ -111,19 +109,6 @@ def test_result_hardly_depends_on_where_the_crop_begins(detector):
     assert whole[inner].std() > 0.01
     assert whole[inner].max() > 0.5
     assert difference.mean() < 0.002 and difference.max() < 0.03
-
-
-@pytest.mark.parametrize("most", [70_000, 10_000_000])
-def test_the_same_brain_gives_the_same_wherever_it_lies(detector, monkeypatch, most):
-    monkeypatch.setattr(tiling, "MOST_VOXELS", most)
-    brain = np.zeros((90, 70, 40), bool)
-    brain[10:70, 12:57, 8:29] = True
-    channels = [np.where(brain, channel, 0) for channel in noise(brain.shape)]
-    shift = (5, 3, 2)
-    there, moved = run(detector, channels, brain), run(detector, *(
-        [np.roll(part, shift, (0, 1, 2)) for part in channels], np.roll(brain, shift, (0, 1, 2))))
-    np.testing.assert_allclose(np.roll(there, shift, (0, 1, 2)), moved, atol=1e-5)
-    assert there.std() > 0.01
 
 
 class Counter(nn.Module):
