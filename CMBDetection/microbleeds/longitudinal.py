@@ -32,6 +32,8 @@ two visits."""
 SURELY = 0.5
 """Cost by which another pairing must be worse."""
 _ALONE = 0.5
+_NEAR = 2 * _ALONE + SURELY
+"""Above this two findings are never partners, nor plausible ones: staying alone costs them too little."""
 _NEVER = 1e6
 _MASKED_SHARE = 0.1
 _HIDDEN_MM = 3.0
@@ -388,7 +390,7 @@ def _pair(squares: np.ndarray) -> tuple[np.ndarray, dict[int, list[int]]]:
         Of each finding that could fare otherwise at little cost: every plausible partner, -1 for none.
     """
     fates, plausible = np.full(len(squares), -1), {}
-    for rows, columns in _groups(squares < 2 * _ALONE + SURELY):
+    for rows, columns in _groups(squares < _NEAR):
         for row, (fate, ways) in zip(rows, _fates_of(squares[np.ix_(rows, columns)]), strict=True):
             fates[row] = columns[fate] if fate >= 0 else -1
             if len(ways) > 1:
@@ -414,7 +416,7 @@ def _fates_of(squares: np.ndarray) -> list[tuple[int, list[int]]]:
     costs, found = _augmented(squares), []
     fates, least = _cheapest(costs, squares.shape)
     for row, fate in enumerate(fates.tolist()):
-        near = np.flatnonzero(squares[row] < 2 * _ALONE + SURELY).tolist()
+        near = np.flatnonzero(squares[row] < _NEAR).tolist()
         others = [column for column in (*near, -1) if column != fate]
         found.append((fate, [fate, *(column for column in others
                                      if _cost_if(costs, squares.shape, row, column) < least + SURELY)]))

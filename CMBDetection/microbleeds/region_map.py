@@ -175,6 +175,7 @@ def _window(image: np.ndarray, inside: np.ndarray):
     own_image = torch.zeros([size for _, size in windows])
     own_brain = torch.zeros_like(own_image, dtype=torch.bool)
     for own, whole in ((own_image, image), (own_brain, inside)):
+        # a copy, because torch takes no axis that runs backwards
         own[within] = torch.from_numpy(np.array(whole[seen]))
     return own_image, own_brain, (seen, within)
 

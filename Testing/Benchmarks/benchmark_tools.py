@@ -45,6 +45,12 @@ def run_command(command: str, *arguments: object) -> None:
                          "start again.")
 
 
+def group_names(edges: Sequence[float]) -> list[str]:
+    """Return what the groups between edges are called, as `numpy.digitize` numbers them."""
+    return [f"under {edges[0]:g}", *(f"{low:g} to {high:g}" for low, high in zip(edges, edges[1:], strict=False)),
+            f"{edges[-1]:g} and more"]
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make a file appear in another place, as a link where the system allows it; what is there stays."""
     if target.exists():

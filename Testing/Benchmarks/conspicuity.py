@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmark_set import all_cases
-from benchmark_tools import markdown_table, number
+from benchmark_tools import group_names, markdown_table, number
 from microbleeds.components import region_voxels
 from microbleeds.conspicuity import conspicuity
 from microbleeds.evaluation.by_kind import visible_microbleeds
@@ -43,8 +43,7 @@ def found_and_ratio(results: dict, data_set: Path) -> list[tuple[str, str, float
 
 def table(rows: list[tuple[str, str, float, bool]]) -> str:
     """Return TPR, found and total by group of conspicuity, one row for each tier and modality."""
-    groups = [f"under {EDGES[0]:g}", *(f"{low:g} to {high:g}" for low, high in zip(EDGES, EDGES[1:], strict=False)),
-              f"{EDGES[-1]:g} and more"]
+    groups = group_names(EDGES)
     lines = []
     for tier in dict.fromkeys(row[0] for row in rows):
         for modality in [*dict.fromkeys(row[1] for row in rows if row[0] == tier), "all"]:

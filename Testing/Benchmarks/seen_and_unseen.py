@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmark_tools import markdown_table, number
+from benchmark_tools import group_names, markdown_table, number
 from microbleeds.components import label_components, region_voxels
 from microbleeds.conspicuity import conspicuity
 from microbleeds.tiling import probability_map
@@ -79,8 +79,7 @@ def seen(case: Case, detector: nn.Module) -> Seen:
 
 def table(sides: dict[str, Sequence[Seen]]) -> str:
     """Return shares found by group of signal-to-noise ratio, and false regions per scan by kind, in Markdown."""
-    groups = [f"under {EDGES[0]:g}", *(f"{low:g} to {high:g}" for low, high in zip(EDGES, EDGES[1:], strict=False)),
-              f"{EDGES[-1]:g} and more"]
+    groups = group_names(EDGES)
     rows = []
     for name, cases in sides.items():
         ratios, probabilities, false = (np.concatenate([getattr(case, part) for case in cases])

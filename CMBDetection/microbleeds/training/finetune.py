@@ -9,7 +9,7 @@ one stays in use.
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,14 @@ from ..read_write import write_json
 from ..weights import Model
 from .batches import classifier_batch, detector_batch
 from .cases import Case
-from .check_data_set import check_data_set
 from .export import export_model
 from .fit import Stage, Tell, fit
 from .mining import mine_cases
 from .operating_points import choose_operating_points
 from .sampling import sites_of
 from .scoring import ScoredCase, counts_at, probabilities, score_cases
-from .splits import hold_out, refuse_few_subjects
-from .stages import detector_loss_of, label_loss, with_lookalikes
-from .train import DataFolders, apart, cases_of, claim_work_folder, collect, refuse_shared_subjects, teller
+from .stages import detector_loss_of, label_loss, with_false, with_lookalikes
+from .train import DataFolders, apart, cases_of, claim_work_folder, collect_sides, parted, teller
 from .training_settings import TrainingSettings
 
 ALLOWED = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -80,17 +78,10 @@ def adapt(job: AdaptationJob, settings: TrainingSettings, reporter: Reporter) ->
                          "choose another model.")
     if (job.output / CARD).exists():
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
-    scans = collect(job.data)
-    others = collect(job.held_out) if job.held_out else []
-    check_data_set([*scans, *others])
-    refuse_shared_subjects(scans, others)
-    refuse_few_subjects(scans, 1 if others else 2)
+    scans, others = collect_sides(job.data, job.held_out)
     claim_work_folder(job.work, settings, scans, model_sha256=job.model.sha256, held_out=apart(others))
     tell = teller(reporter, job.output.name)
-    cases = cases_of([*scans, *others], job.work, job.jobs, tell)
-    # by lesions, so that the guard has its share of them
-    training, guard = (cases[:len(scans)], cases[len(scans):]) if others else \
-        hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
+    training, guard = parted(cases_of([*scans, *others], job.work, job.jobs, tell), len(scans), settings)
     if not all(any(case.lesion_count for case in part) for part in (guard, training)):
         raise InputError("Fine-tuning needs microbleeds in at least two subjects, one of them to test on; add cases.")
     detector, student = fine_tune(job.model, training, settings, job.work, job.device, tell)
@@ -124,7 +115,7 @@ def fine_tune(model: Model, cases: Sequence[Case], settings: TrainingSettings, f
         return Stage(name, steps, settings.seed, settings.learning_rate, folder, device, tell)
 
     mined = mine_cases(cases, detector, folder / "candidates-1", device, tell)
-    sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
+    sites = with_false(sites, mined)
     detector = fit(detector, detector_batch(cases, sites, settings), detector_loss_of(settings),
                    stage("1-detector", settings.detector_steps))
     mined = [with_lookalikes(found, own) for found, own in

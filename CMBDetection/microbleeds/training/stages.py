@@ -77,6 +77,11 @@ def with_lookalikes(found: Mined, sites: Sites) -> Mined:
     return found if len(found.negatives) else Mined(found.positives, sites.lookalikes[:_STRONGEST])
 
 
+def with_false(sites: Sequence[Sites], mined: Sequence[Mined]) -> list[Sites]:
+    """Return the sites of cases with the false candidates that a detector had in them."""
+    return [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
+
+
 def new_detector(settings: TrainingSettings) -> Detector:
     """Return a detector with random weights of the settings' seed."""
     torch.manual_seed(settings.seed)
@@ -97,7 +102,7 @@ def train_detector(cases: Sequence[Case], sites: Sequence[Sites], settings: Trai
 def refine_detector(detector: Detector, cases: Sequence[Case], sites: Sequence[Sites], mined: Sequence[Mined],
                     settings: TrainingSettings, place: Place) -> Detector:
     """Train a detector further, with its own false candidates among the patches."""
-    sites = [replace(own, false=found.negatives) for own, found in zip(sites, mined, strict=True)]
+    sites = with_false(sites, mined)
     stage = _stage(REFINED, settings.refine_steps, _REFINING_RATE * settings.learning_rate, settings, place)
     return fit(detector, detector_batch(cases, sites, settings), detector_loss_of(settings), stage)
 

@@ -64,17 +64,11 @@ def train(job: TrainingJob, settings: TrainingSettings, reporter: Reporter) -> d
     """
     if (job.output / CARD).exists():
         raise InputError(f"{job.output} holds a model already; choose another folder or remove it.")
-    scans = collect(job.data)
-    others = collect(job.held_out) if job.held_out else []
-    check_data_set([*scans, *others])
-    refuse_shared_subjects(scans, others)
-    refuse_few_subjects(scans, 1 if others else 2)
+    scans, others = collect_sides(job.data, job.held_out)
     claim_work_folder(job.work, settings, scans, held_out=apart(others))
     clock = WorkClock(job.work)
     tell = clock.noting(teller(reporter, job.output.name))
-    cases = cases_of([*scans, *others], job.work, job.jobs, tell)
-    cases, held_out = (cases[:len(scans)], cases[len(scans):]) if others else \
-        hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
+    cases, held_out = parted(cases_of([*scans, *others], job.work, job.jobs, tell), len(scans), settings)
     if not any(case.lesion_count for case in held_out):
         raise InputError("No held-out case shows a microbleed inside the brain, so no threshold can be chosen; add "
                          "subjects that have some, or name data sets with --held-out.")
@@ -95,6 +89,29 @@ def collect(data: DataFolders) -> list[LabelledScan]:
     """Return the labelled scans of all folders; names begin with that of the folder, so that folders do not clash."""
     return [replace(scan, name=f"{folder.resolve().name}_{scan.name}") for folder in data.folders
             for scan in find_labelled_scans(folder, data.layout, data.clean_scans)]
+
+
+def collect_sides(data: DataFolders, held_out: DataFolders | None) -> tuple[list[LabelledScan], list[LabelledScan]]:
+    """Return the scans of the data, and those of the data sets that are held out, none if subjects are to be.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used, both share subjects, or there are too few.
+    """
+    scans, others = collect(data), collect(held_out) if held_out else []
+    check_data_set([*scans, *others])
+    refuse_shared_subjects(scans, others)
+    refuse_few_subjects(scans, 1 if others else 2)
+    return scans, others
+
+
+def parted(cases: Sequence[Case], own: int, settings: TrainingSettings) -> tuple[Sequence[Case], Sequence[Case]]:
+    """Return the cases to learn from and those held out: all but the first `own`; if there are no others, a share."""
+    if own < len(cases):
+        return cases[:own], cases[own:]
+    # by lesions, so that the part held out has its share of them
+    return hold_out(cases, settings.held_out, settings.seed, load=lambda case: case.lesion_count)
 
 
 def refuse_shared_subjects(scans: Sequence[LabelledScan], others: Sequence[LabelledScan]) -> None:
